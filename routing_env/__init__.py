@@ -1,0 +1,21 @@
+"""Global routing: problems, rules, environments, routers and scores."""
+
+from routing_env.formats import FormatError, OfficialScore, official_score, read_problem, read_solution, write_problem, write_solution
+from routing_env.problem import Adjustment, Layer, Net, Problem, ProblemError
+from routing_env.solution import Solution
+
+__all__ = [
+    "Adjustment",
+    "FormatError",
+    "Layer",
+    "Net",
+    "OfficialScore",
+    "Problem",
+    "ProblemError",
+    "Solution",
+    "official_score",
+    "read_problem",
+    "read_solution",
+    "write_problem",
+    "write_solution",
+]
