@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from routing_env.formats._text import Lines, open_text
 from routing_env.grid import Grid, grid_of
+from routing_env.metrics import overflow
 from routing_env.problem import Problem, inside
 from routing_env.solution import Solution, components, needs_route
 
@@ -78,7 +79,7 @@ def official_score(problem: Problem, path: str | Path) -> OfficialScore:
             unattached.append(net.name)
         elif len(components(grid, set(listed), pins)) > 1:
             disjoint.append(net.name)
-    over = _overflow(grid, used)
+    over = overflow(grid, used)
     return OfficialScore(int(over.sum()), int(over.max(initial=0)), sum(map(len, charges)),
                          tuple(unrouted), tuple(unattached), tuple(disjoint))  # fmt: skip
 
@@ -97,12 +98,6 @@ def write_solution(problem: Problem, solution: Solution, path: str | Path) -> No
     partial = path.with_name(path.name + ".partial")
     partial.write_text("\n".join(out) + "\n" if out else "")
     partial.replace(path)
-
-
-def _overflow(grid: Grid, used: NDArray[np.int64]) -> NDArray[np.int64]:
-    over = np.maximum(used - grid.capacity, 0)
-    over[2::3] = 0
-    return over
 
 
 def _segments(problem: Problem, grid: Grid, edges: NDArray[np.int32]) -> list[str]:

@@ -1,0 +1,41 @@
+"""What every router takes and gives: ``route(problem, *, seed, time_limit, progress, ...) -> Solution``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["Clock", "Progress"]
+
+Progress = Callable[[int, int, str], None]
+"""called with (done, total, message); an exception raised in it, KeyboardInterrupt for one, stops the router"""
+
+
+class Clock:
+    """Seconds since it was made, and whether a time limit has passed."""
+
+    def __init__(self, time_limit: float | None = None) -> None:
+        """Start; ``time_limit`` in seconds, None for none.
+
+        Raises:
+            ValueError: the limit is not positive.
+        """
+        if time_limit is not None and not time_limit > 0:
+            raise ValueError(f"time_limit must be positive seconds, got {time_limit}")
+        self._limit = float("inf") if time_limit is None else time_limit
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.perf_counter() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit; infinite without one."""
+        return self._limit - self.seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the limit has passed."""
+        return self.left <= 0
