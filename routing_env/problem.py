@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
 
 __all__ = ["Adjustment", "Layer", "Net", "Problem", "ProblemError", "Tile"]
 
@@ -11,6 +15,10 @@ Tile = tuple[int, int, int]
 
 LARGEST_CAPACITY = 10**9
 LARGEST_GRID = 16_000_000
+MOST_LAYERS = 1000
+FARTHEST = 10**12
+"""no corner of the grid lies farther from (0, 0) along an axis, so that solution files can name every tile"""
+LONGEST_NAME = 1000
 
 
 class ProblemError(ValueError):
@@ -30,7 +38,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """One net. ``pins`` are (x, y, layer): absolute coordinates as in the contest files, layer from 1."""
+    """One net. ``pins`` are (x, y, layer): absolute coordinates as in the contest files, layer from 1.
+
+    ``id`` is kept as it is written, leading zeros included; nothing is looked up by it.
+    """
 
     name: str
     id: str
@@ -40,7 +51,10 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """The capacity of the one planar edge between two neighbouring tiles of a layer, in place of the layer's."""
+    """The capacity of the one planar edge between two neighbouring tiles of a layer, in place of the layer's.
+
+    Of several adjustments of one edge the last holds, as in the contest.
+    """
 
     first: Tile
     second: Tile
@@ -67,9 +81,15 @@ class Problem:
     name: str = field(default="problem", compare=False)
 
     def __post_init__(self) -> None:
+        for part in ("layers", "nets", "adjustments"):
+            object.__setattr__(self, part, tuple(getattr(self, part)))
         _check_grid(self)
+        names: set[str] = set()
         for net in self.nets:
             check_net(self, net)
+            if net.name in names:
+                raise ProblemError(f"net name {net.name!r} occurs twice")
+            names.add(net.name)
         for adjustment in self.adjustments:
             check_adjustment(self, adjustment)
 
@@ -88,39 +108,72 @@ class Problem:
         return tuple(dict.fromkeys(self.tile_of(pin) for pin in net.pins))
 
 
-def _check_grid(problem: Problem) -> None:
-    width, height, layers = problem.shape
+def check_shape(width: int, height: int, layers: int) -> None:
+    """Raise ProblemError where a grid has no tiles or too many."""
     if width < 1 or height < 1 or layers < 1:
         raise ProblemError(f"grid {width} x {height} x {layers}: every side must be at least 1")
+    if layers > MOST_LAYERS:
+        raise ProblemError(f"grid {width} x {height} x {layers}: more than {MOST_LAYERS:,} layers")
     if width * height * layers > LARGEST_GRID:
         raise ProblemError(f"grid {width} x {height} x {layers}: more than {LARGEST_GRID:,} tiles")
+
+
+def _check_grid(problem: Problem) -> None:
+    _check_integers(problem.shape + problem.origin + problem.tile_size, "grid, origin or tile size")
+    check_shape(*problem.shape)
     if min(problem.tile_size) < 1:
         raise ProblemError(f"tile size {problem.tile_size}: both sides must be at least 1")
+    for start, side, tile in zip(problem.origin, problem.shape, problem.tile_size, strict=False):
+        if start < -FARTHEST or start + side * tile > FARTHEST:
+            raise ProblemError(
+                f"origin {problem.origin}, tile size {problem.tile_size}: the grid leaves +-{FARTHEST:,}"
+            )
     for number, layer in enumerate(problem.layers, 1):
         for name in Layer.__slots__:
             value = getattr(layer, name)
+            _check_integers((value,), f"layer {number}: {name}")
             if not 0 <= value <= LARGEST_CAPACITY:
                 raise ProblemError(f"layer {number}: {name} {value} lies outside 0..{LARGEST_CAPACITY}")
 
 
 def check_net(problem: Problem, net: Net) -> None:
     """Raise ProblemError where a net breaks a rule."""
-    if not net.name or any(c.isspace() for c in net.name):
-        raise ProblemError(f"net name {net.name!r} is empty or holds white space")
+    check_name(net.name)
+    if not (net.id.isascii() and net.id.isdigit() and len(net.id) <= 18):
+        raise ProblemError(f"net {net.name!r}: id {net.id[:60]!r} is not a number of 1 to 18 digits")
+    _check_integers((net.min_width,), f"net {net.name!r}: minimum width")
     if not 0 <= net.min_width <= LARGEST_CAPACITY:
         raise ProblemError(f"net {net.name!r}: minimum width {net.min_width} lies outside 0..{LARGEST_CAPACITY}")
+    _check_integers(chain.from_iterable(net.pins), f"net {net.name!r}: pin")
+    width, height, layers = problem.shape
+    (left, bottom), (dx, dy) = problem.origin, problem.tile_size
+    right, top = left + width * dx, bottom + height * dy
     for pin in net.pins:
-        if not inside(problem, problem.tile_of(pin)):
-            width, height, layers = problem.shape
-            raise ProblemError(f"net {net.name!r}: pin {pin} lies outside the {width} x {height} x {layers} grid")
+        if len(pin) != 3:
+            raise ProblemError(f"net {net.name!r}: pin {pin} is not (x, y, layer)")
+        x, y, layer = pin
+        if not (left <= x < right and bottom <= y < top and 1 <= layer <= layers):
+            grid = f"{width} x {height} x {layers} grid, x {left}..{right - 1}, y {bottom}..{top - 1}"
+            raise ProblemError(f"net {net.name!r}: pin {pin} lies outside the {grid}, layer 1..{layers}")
+
+
+def check_name(name: str) -> None:
+    """Raise ProblemError where a net's name could not stand alone in a netlist or solution file."""
+    if not name or not name.isprintable() or " " in name:
+        raise ProblemError(f"net name {name[:60]!r} is empty, holds white space or a character that does not print")
+    if len(name) > LONGEST_NAME:
+        raise ProblemError(f"net name {name[:60]!r}... is longer than {LONGEST_NAME:,} characters")
+    if name == "!" or name[0] == "(":
+        raise ProblemError(f"net name {name[:60]!r} reads as the end or a segment of a route in solution files")
 
 
 def check_adjustment(problem: Problem, adjustment: Adjustment) -> None:
     """Raise ProblemError where an adjustment breaks a rule."""
     first, second = adjustment.first, adjustment.second
+    _check_integers((*first, *second, adjustment.capacity), "adjustment")
     for tile in (first, second):
         if not inside(problem, tile):
-            raise ProblemError(f"adjustment: tile {tile} lies outside the {problem.shape} grid")
+            raise ProblemError(f"adjustment: tile {tile} lies outside the {problem.shape} grid (counted from 0)")
     if first[2] != second[2] or abs(first[0] - second[0]) + abs(first[1] - second[1]) != 1:
         raise ProblemError(f"adjustment: tiles {first} and {second} are not neighbours on one layer")
     if not 0 <= adjustment.capacity <= LARGEST_CAPACITY:
@@ -130,3 +183,10 @@ def check_adjustment(problem: Problem, adjustment: Adjustment) -> None:
 def inside(problem: Problem, tile: Tile) -> bool:
     """Whether a tile lies on the grid."""
     return all(0 <= at < side for at, side in zip(tile, problem.shape, strict=True))
+
+
+def _check_integers(values: Iterable[object], what: str) -> None:
+    """Floats would pass every comparison and be written as ``3.0``, which no reader takes."""
+    for kind in set(map(type, values)):
+        if not issubclass(kind, (int, np.integer)):
+            raise ProblemError(f"{what}: a value is a {kind.__name__}; every number must be an integer")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import importlib
+import pkgutil
 from pathlib import Path
 
-from routing_env.formats._text import FormatError, Lines, open_text
+from routing_env.formats._netlist import Netlist
+from routing_env.formats._text import SUFFIXES, FormatError, Lines, open_text, save_text, short
 from routing_env.formats.contest_solution import OfficialScore, official_score, read_solution, write_solution
-from routing_env.formats.ispd import ISPD
-from routing_env.formats.labyrinth import Labyrinth
 from routing_env.problem import Problem
 
 __all__ = [
     "FormatError",
     "OfficialScore",
+    "netlists",
     "official_score",
     "parse_problem",
     "read_problem",
@@ -23,7 +23,17 @@ __all__ = [
     "write_solution",
 ]
 
-NETLISTS = (ISPD, Labyrinth)
+
+def netlists() -> list[type[Netlist]]:
+    """The netlist formats: every file of this folder whose first public name recognises first lines."""
+    found = []
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            public = importlib.import_module(f"{__name__}.{module.name}")
+            first = getattr(public, public.__all__[0])
+            if hasattr(first, "recognises"):
+                found.append(first)
+    return found
 
 
 def read_problem(path: str | Path) -> Problem:
@@ -42,26 +52,26 @@ def parse_problem(text: str, path: str | Path = "netlist") -> Problem:
     Raises:
         FormatError: names file, line, value and rule.
     """
+    formats = netlists()
+    expected = " or ".join(reader.first_line for reader in formats)
     lines = Lines(text, path)
-    words = lines.next("'grid X Y LAYERS' (contest) or 'grid X Y' (two-dimensional)")
-    for reader in NETLISTS:
+    words = lines.next(expected)
+    for reader in formats:
         if reader.recognises(words):
             return reader.parse(text, path)
-    raise lines.fail(f"expected 'grid X Y LAYERS' (contest) or 'grid X Y' (two-dimensional), got {' '.join(words)[:60]!r}")
+    raise lines.fail(f"expected {expected}, got {short(words)}")
 
 
 def write_problem(problem: Problem, path: str | Path) -> None:
-    """Write a contest netlist (``.gr``, ``.gr.gz``, ``.gr.bz2``) or, for ``.txt``, a two-dimensional one.
+    """Write a netlist: ``.gr`` contest, ``.txt`` two-dimensional, either packed by a further ``.gz`` or ``.bz2``.
 
     Raises:
-        ValueError: the two-dimensional format cannot hold the problem.
+        ValueError: the ending is no format's, or the format cannot hold the problem.
     """
     path = Path(path)
-    data = (Labyrinth if ".txt" in path.suffixes else ISPD).format(problem).encode()
-    if path.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)
-    elif path.suffix == ".bz2":
-        data = bz2.compress(data)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    plain = path.with_suffix("") if path.suffix in SUFFIXES else path
+    formats = {suffix: writer for writer in netlists() for suffix in writer.suffixes}
+    if plain.suffix not in formats:
+        known = ", ".join(sorted(formats))
+        raise ValueError(f"{path}: the ending {plain.suffix!r} is none of {known} (and .gz or .bz2 after it)")
+    save_text(formats[plain.suffix].format(problem), path)

@@ -1,6 +1,7 @@
 """Contest solutions: per net ``NAME ID``, then straight segments in absolute coordinates, closed by ``!``.
 
-The official score charges every listed segment, so a segment that a net lists twice is charged twice.
+The official score charges every listed segment, so a segment that a net lists twice is charged twice. Ids and the
+optional count after them are numbers, but nothing is looked up by them: files in use disagree with their netlists.
 
 Source: the ISPD-2007/2008 contests' solution format and the scorer's behaviour on shipped solutions.
 """
@@ -8,21 +9,25 @@ Source: the ISPD-2007/2008 contests' solution format and the scorer's behaviour 
 from __future__ import annotations
 
 import re
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from routing_env.formats._text import Lines, open_text
-from routing_env.grid import Grid, grid_of
+from routing_env.formats._text import Lines, open_text, save_text, short
+from routing_env.grid import Ints, grid_of
 from routing_env.metrics import overflow
 from routing_env.problem import Problem, inside
 from routing_env.solution import Solution, components, needs_route
 
-__all__ = ["OfficialScore", "official_score", "read_solution", "write_solution"]
+__all__ = ["OfficialScore", "official_score", "parse_solution", "read_solution", "score_text", "write_solution"]
 
 _SEGMENT = re.compile(r"\((-?\d{1,18}),(-?\d{1,18}),(\d{1,18})\)-\((-?\d{1,18}),(-?\d{1,18}),(\d{1,18})\)", re.ASCII)
+
+LONGEST = 2**28
+"""tile steps of all segments together; ten times the longest routing of the contests, one GiB of edge numbers"""
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,23 @@ class OfficialScore:
 
 
 def read_solution(problem: Problem, path: str | Path) -> Solution:
-    """Read a solution file; edges listed twice count once.
+    """Read a solution file, plain, .gz or .bz2; edges listed twice count once, nets not listed have no edges.
+
+    Raises:
+        FormatError: names file, line, value and rule.
+        OSError: the file cannot be read.
+    """
+    return parse_solution(problem, open_text(path), path)
+
+
+def parse_solution(problem: Problem, text: str, path: str | Path = "solution") -> Solution:
+    """Read the text of a solution file; ``path`` names it in errors.
 
     Raises:
         FormatError: names file, line, value and rule.
     """
-    return Solution.of(problem, _charges(problem, path), {"file": str(path)})
+    edges = tuple(np.unique(listed) for listed in _charges(problem, text, path))
+    return Solution(problem, edges, {"file": str(path)})
 
 
 def official_score(problem: Problem, path: str | Path) -> OfficialScore:
@@ -60,24 +76,35 @@ def official_score(problem: Problem, path: str | Path) -> OfficialScore:
 
     Raises:
         FormatError: the file breaks the format.
+        OSError: the file cannot be read.
     """
+    return score_text(problem, open_text(path), path)
+
+
+def score_text(problem: Problem, text: str, path: str | Path = "solution") -> OfficialScore:
+    """Score the text of a solution file; ``path`` names it in errors.
+
+    Raises:
+        FormatError: the file breaks the format.
+    """
+    charges = _charges(problem, text, path)
     grid = grid_of(problem)
-    charges = _charges(problem, path)
     layer_nodes = grid.shape[0] * grid.shape[1]
     used = np.zeros(grid.edges, np.int64)
     unrouted, unattached, disjoint = [], [], []
     for i, (net, listed) in enumerate(zip(problem.nets, charges, strict=True)):
-        edges = np.array(listed, np.int64)
-        planar = edges[edges % 3 != 2]
+        planar = listed[listed % 3 != 2]
         np.add.at(used, planar, grid.demand[i, planar // (3 * layer_nodes)])
         if not needs_route(problem, net):
             continue
         pins = {grid.node(tile) for tile in problem.tiles(net)}
-        if not listed:
+        edges = np.unique(listed).tolist()
+        groups = components(grid, edges, pins)
+        if not edges:
             unrouted.append(net.name)
-        elif pins - {node for edge in set(listed) for node in grid.ends(edge)}:
+        elif any(len(group) == 1 for group in groups):
             unattached.append(net.name)
-        elif len(components(grid, set(listed), pins)) > 1:
+        elif len(groups) > 1:
             disjoint.append(net.name)
     over = overflow(grid, used)
     return OfficialScore(int(over.sum()), int(over.max(initial=0)), sum(map(len, charges)),
@@ -85,24 +112,27 @@ def official_score(problem: Problem, path: str | Path) -> OfficialScore:
 
 
 def write_solution(problem: Problem, solution: Solution, path: str | Path) -> None:
-    """Write a solution file, runs of edges along one axis as one segment, whole or not at all.
+    """Write a solution file, runs of edges along one axis as one segment, whole or not at all; .gz and .bz2 packed.
 
     Nets without edges are left out, so that a partial routing can be written and scored.
+
+    Raises:
+        ValueError: the solution has more or fewer nets than the problem.
     """
-    grid = grid_of(problem)
     out: list[str] = []
     for net, edges in zip(problem.nets, solution.edges, strict=True):
         if len(edges):
-            out += [f"{net.name} {net.id}", *_segments(problem, grid, edges), "!"]
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n".join(out) + "\n" if out else "")
-    partial.replace(path)
+            out += [f"{net.name} {net.id}", *_segments(problem, edges), "!"]
+    save_text("\n".join([*out, ""]) if out else "", path)
 
 
-def _segments(problem: Problem, grid: Grid, edges: NDArray[np.int32]) -> list[str]:
-    gap = (1, grid.shape[0], grid.shape[0] * grid.shape[1])
-    out = []
+def _gaps(problem: Problem) -> tuple[int, int, int]:
+    """Steps in node numbers along column, row, layer; from the shape alone: tables of a large grid take seconds."""
+    return 1, problem.width, problem.width * problem.height
+
+
+def _segments(problem: Problem, edges: Ints) -> Iterator[str]:
+    gap = _gaps(problem)
     left = set(edges.tolist())
     for edge in edges.tolist():
         if edge not in left:
@@ -112,54 +142,60 @@ def _segments(problem: Problem, grid: Grid, edges: NDArray[np.int32]) -> list[st
         while 3 * end + axis in left:
             left.discard(3 * end + axis)
             end += gap[axis]
-        out.append(f"{_absolute(problem, grid, low)}-{_absolute(problem, grid, end)}")
-    return out
+        yield f"{_absolute(problem, low)}-{_absolute(problem, end)}"
 
 
-def _absolute(problem: Problem, grid: Grid, node: int) -> str:
-    x, y, z = grid.tile(node)
-    width, height = problem.tile_size
-    left, bottom = problem.origin
-    return f"({left + x * width + width // 2},{bottom + y * height + height // 2},{z + 1})"
+def _absolute(problem: Problem, node: int) -> str:
+    """The middle of a tile."""
+    layer, rest = divmod(node, problem.width * problem.height)
+    (left, bottom), (width, height) = problem.origin, problem.tile_size
+    row, column = divmod(rest, problem.width)
+    return f"({left + column * width + width // 2},{bottom + row * height + height // 2},{layer + 1})"
 
 
-def _charges(problem: Problem, path: str | Path) -> list[list[int]]:
+def _charges(problem: Problem, text: str, path: str | Path) -> list[Ints]:
     """The edges of each net as often as the file lists them."""
-    lines = Lines(open_text(path), path)
-    by_name = {net.name: i for i, net in enumerate(problem.nets)}
-    charges: list[list[int]] = [[] for _ in problem.nets]
+    lines = Lines(text, path)
+    index = {net.name: i for i, net in enumerate(problem.nets)}
+    charges = [np.empty(0, np.int32)] * len(index)
     seen: set[str] = set()
-    grid = grid_of(problem)
+    total = 0
     for words in lines:
         name = words[0]
         if not 2 <= len(words) <= 3:
-            raise lines.fail(f"expected 'NAME ID' of a net, got {' '.join(words)[:60]!r}")
-        lines.integers(words[1:], "'NAME ID' of a net")
-        if name not in by_name:
-            raise lines.fail(f"the problem has no net {name!r}")
+            raise lines.fail(f"expected 'NAME ID' of a net, got {short(words)}")
+        lines.integers(words[1:], "'NAME ID' of a net", least=0)
+        if name not in index:
+            raise lines.fail(f"the problem has no net {short(name)}")
         if name in seen:
-            raise lines.fail(f"net {name!r} occurs twice")
+            raise lines.fail(f"net {short(name)} occurs twice")
         seen.add(name)
-        while (segment := lines.next(f"a segment or '!' of net {name!r}")) != ["!"]:
-            charges[by_name[name]] += _walk(problem, grid, lines, "".join(segment))
+        listed = array("i")
+        while (segment := lines.next(f"a segment or '!' of net {short(name)}")) != ["!"]:
+            steps = _walk(problem, lines, "".join(segment))
+            total += len(steps)
+            if total > LONGEST:
+                raise lines.fail(f"the segments are longer than {LONGEST:,} tile steps together")
+            listed.extend(steps)
+        charges[index[name]] = np.array(listed, np.int32)
     return charges
 
 
-def _walk(problem: Problem, grid: Grid, lines: Lines, text: str) -> list[int]:
+def _walk(problem: Problem, lines: Lines, text: str) -> range:
+    """The edges of a segment."""
     match = _SEGMENT.fullmatch(text)
     if match is None:
-        raise lines.fail(f"expected '(x,y,layer)-(x,y,layer)' or '!', got {text[:60]!r}")
+        raise lines.fail(f"expected '(x,y,layer)-(x,y,layer)' or '!', got {short(text)}")
     ax, ay, az, bx, by, bz = map(int, match.groups())
     a, b = problem.tile_of((ax, ay, az)), problem.tile_of((bx, by, bz))
     for tile, written in ((a, (ax, ay, az)), (b, (bx, by, bz))):
         if not inside(problem, tile):
-            raise lines.fail(f"{written} lies outside the {problem.shape} grid")
+            raise lines.fail(f"{written} lies outside the {problem.shape} grid: it is in tile {tile}")
     axes = [axis for axis in range(3) if a[axis] != b[axis]]
     if len(axes) > 1:
-        raise lines.fail(f"segment {text[:60]!r} is not straight: it changes {len(axes)} of column, row, layer")
+        raise lines.fail(f"segment {short(text)} is not straight: it changes {len(axes)} of column, row, layer")
     if not axes:
-        return []
-    axis = axes[0]
-    low = min(grid.node(a), grid.node(b))
-    gap = (1, grid.shape[0], grid.shape[0] * grid.shape[1])[axis]
-    return [3 * (low + k * gap) + axis for k in range(abs(a[axis] - b[axis]))]
+        return range(0)
+    axis, gap = axes[0], _gaps(problem)
+    low = min(sum(at * step for at, step in zip(tile, gap, strict=True)) for tile in (a, b))
+    return range(3 * low + axis, 3 * (low + abs(a[axis] - b[axis]) * gap[axis]) + axis, 3 * gap[axis])

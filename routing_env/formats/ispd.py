@@ -1,14 +1,19 @@
 """ISPD-2007/2008 contest netlists (``.gr``), any number of layers, plain, .gz or .bz2.
 
-Source: the contests' format description; blank lines, tabs, CRLF and a missing last newline are accepted.
+Blank lines, tabs, CRLF, a missing last newline and a missing count of zero adjustments are accepted. Of several
+adjustments of one edge the last holds.
+
+Source: the contests' format description and the files in use.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
-from routing_env.formats._text import Lines
-from routing_env.problem import Adjustment, Layer, Net, Problem, ProblemError, check_adjustment, check_net
+from routing_env.formats._netlist import after, at_line, end, nets, stem
+from routing_env.formats._text import Lines, short
+from routing_env.problem import Adjustment, Layer, Problem, check_adjustment, check_shape
 
 __all__ = ["ISPD"]
 
@@ -24,9 +29,12 @@ LAYER_LINES = (
 class ISPD:
     """Reader and writer of contest netlists."""
 
+    suffixes = (".gr",)
+    first_line = "'grid X Y LAYERS' (contest)"
+
     @staticmethod
     def recognises(words: list[str]) -> bool:
-        """Whether the first line is this format's: ``grid X Y L``."""
+        """Whether the first line is this format's: ``grid X Y LAYERS``."""
         return len(words) == 4 and words[0].lower() == "grid"
 
     @staticmethod
@@ -37,23 +45,12 @@ class ISPD:
             FormatError: names file, line, value and rule.
         """
         lines = Lines(text, path)
-        width, height, depth = lines.integers(_after(lines, "grid", 3), "columns, rows and layers", least=1)
-        if depth > 1000:
-            raise lines.fail(f"{depth} layers; at most 1000 are allowed")
-        columns = {name: lines.integers(_after(lines, title, depth), f"{title} of {depth} layers", least=0)
-                   for title, name in LAYER_LINES}  # fmt: skip
-        try:
-            layers = tuple(Layer(**{name: values[z] for name, values in columns.items()}) for z in range(depth))
-            words = lines.next("'llx lly tile_width tile_height'")
-            if len(words) != 4:
-                raise lines.fail(f"{len(words)} values; expected 'llx lly tile_width tile_height'")
-            x, y, tile_width, tile_height = lines.integers(words, "'llx lly tile_width tile_height'")
-            frame = Problem(width, height, layers, (), (x, y), (tile_width, tile_height), name=_stem(path))
-        except ProblemError as error:
-            raise lines.fail(str(error)) from error
-        nets = _nets(lines, frame)
-        adjustments = _adjustments(lines, frame)
-        return Problem(width, height, layers, nets, (x, y), (tile_width, tile_height), adjustments, _stem(path))
+        frame = _frame(lines)
+        found = nets(lines, frame, planar=False)
+        changes = _adjustments(lines, frame)
+        return Problem(
+            frame.width, frame.height, frame.layers, found, frame.origin, frame.tile_size, changes, stem(path)
+        )
 
     @staticmethod
     def format(problem: Problem) -> str:
@@ -73,53 +70,25 @@ class ISPD:
         return "\n".join(out) + "\n"
 
 
-def _stem(path: str | Path) -> str:
-    return Path(path).name.split(".")[0]
-
-
-def _after(lines: Lines, title: str, count: int) -> list[str]:
-    """The ``count`` words after a fixed title."""
-    words = lines.next(f"'{title} ...'")
-    head = title.split()
-    if [word.lower() for word in words[: len(head)]] != head:
-        raise lines.fail(f"expected '{title} ...', got {' '.join(words)[:60]!r}")
-    if len(words) - len(head) != count:
-        raise lines.fail(f"{title}: {len(words) - len(head)} values, expected {count}")
-    return words[len(head) :]
-
-
-def _nets(lines: Lines, frame: Problem) -> tuple[Net, ...]:
-    (count,) = lines.integers(_after(lines, "num net", 1), "the number of nets", least=0)
-    nets: list[Net] = []
-    names: set[str] = set()
-    for _ in range(count):
-        words = lines.next(f"net {len(nets) + 1} of {count}")
-        if len(words) != 4:
-            raise lines.fail(f"expected 'NAME ID PINS MIN_WIDTH', got {' '.join(words)[:60]!r}")
-        name, number = words[:2]
-        pins_expected, min_width = lines.integers(words[2:], "'NAME ID PINS MIN_WIDTH'", least=0)
-        lines.integers([number], "'NAME ID PINS MIN_WIDTH'")
-        if name in names:
-            raise lines.fail(f"net name {name!r} occurs twice")
-        names.add(name)
-        pins: list[tuple[int, int, int]] = []
-        for _ in range(pins_expected):
-            pin = lines.next(f"pin {len(pins) + 1} of {pins_expected} of net {name!r}")
-            if len(pin) != 3:
-                what = f"net {name!r} has {pins_expected} pins but {len(pins)} pin lines"
-                raise lines.fail(f"{what}; expected 'x y layer', got {' '.join(pin)[:60]!r}")
-            x, y, layer = lines.integers(pin, "'x y layer'")
-            try:
-                check_net(frame, Net(name, number, ((x, y, layer),), min_width))
-            except ProblemError as error:
-                raise lines.fail(str(error)) from error
-            pins.append((x, y, layer))
-        try:
-            nets.append(Net(name, number, tuple(pins), min_width))
-            check_net(frame, Net(name, number, (), min_width))
-        except ProblemError as error:
-            raise lines.fail(str(error)) from error
-    return tuple(nets)
+def _frame(lines: Lines) -> Problem:
+    """The grid and its layers, without nets."""
+    width, height, depth = lines.integers(after(lines, "grid", 3), "columns, rows and layers", least=1)
+    with at_line(lines):
+        check_shape(width, height, depth)
+    columns = []
+    for title, _ in LAYER_LINES:
+        columns.append(lines.integers(after(lines, title, depth), f"{title} of {depth} layers", least=0))
+        # a one-layer frame of just this line, so that a capacity too large is reported at its own line
+        with at_line(lines):
+            Problem(1, 1, tuple(Layer(value, 0) for value in columns[-1]), ())
+    names = [name for _, name in LAYER_LINES]
+    layers = tuple(Layer(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
+    words = lines.next("'llx lly tile_width tile_height'")
+    if len(words) != 4:
+        raise lines.fail(f"{len(words)} values, expected 'llx lly tile_width tile_height'")
+    x, y, dx, dy = lines.integers(words, "'llx lly tile_width tile_height'")
+    with at_line(lines):
+        return Problem(width, height, layers, (), (x, y), (dx, dy))
 
 
 def _adjustments(lines: Lines, frame: Problem) -> tuple[Adjustment, ...]:
@@ -127,21 +96,18 @@ def _adjustments(lines: Lines, frame: Problem) -> tuple[Adjustment, ...]:
     if words is None:
         return ()
     if len(words) != 1:
-        raise lines.fail(f"expected the number of capacity adjustments, got {' '.join(words)[:60]!r}")
+        raise lines.fail(f"expected the number of capacity adjustments, got {short(words)}")
     (count,) = lines.integers(words, "the number of capacity adjustments", least=0)
     changes: list[Adjustment] = []
-    for _ in range(count):
-        words = lines.next(f"adjustment {len(changes) + 1} of {count}")
+    form = "'x y layer x y layer capacity'"
+    for words in islice(lines, count):
         if len(words) != 7:
-            raise lines.fail(f"expected 'x y layer x y layer capacity', got {' '.join(words)[:60]!r}")
-        ax, ay, az, bx, by, bz, capacity = lines.integers(words, "'x y layer x y layer capacity'")
-        change = Adjustment((ax, ay, az - 1), (bx, by, bz - 1), capacity)
-        try:
-            check_adjustment(frame, change)
-        except ProblemError as error:
-            raise lines.fail(str(error)) from error
-        changes.append(change)
-    rest = next(iter(lines), None)
-    if rest is not None:
-        raise lines.fail(f"{' '.join(rest)[:60]!r} follows the last of {count} adjustments")
+            raise lines.fail(f"expected {form}, got {short(words)}")
+        ax, ay, az, bx, by, bz, capacity = lines.integers(words, form)
+        changes.append(Adjustment((ax, ay, az - 1), (bx, by, bz - 1), capacity))
+        with at_line(lines):
+            check_adjustment(frame, changes[-1])
+    if len(changes) < count:
+        raise lines.cut_off(f"adjustment {len(changes) + 1} of {count}")
+    end(lines, f"{count} adjustments")
     return tuple(changes)
