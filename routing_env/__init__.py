@@ -1,6 +1,16 @@
 """Global routing: problems, rules, environments, routers and scores."""
 
-from routing_env.formats import FormatError, OfficialScore, official_score, read_problem, read_solution, write_problem, write_solution
+import gymnasium as _gymnasium
+
+from routing_env.formats import (
+    FormatError,
+    OfficialScore,
+    official_score,
+    read_problem,
+    read_solution,
+    write_problem,
+    write_solution,
+)
 from routing_env.problem import Adjustment, Layer, Net, Problem, ProblemError
 from routing_env.solution import Solution
 
@@ -19,3 +29,9 @@ __all__ = [
     "write_problem",
     "write_solution",
 ]
+
+_gymnasium.register(
+    id="GlobalRouting-v0",
+    entry_point="routing_env.gym_env:GlobalRouting",
+    vector_entry_point="routing_env.vector_env:GlobalRoutingVector",
+)

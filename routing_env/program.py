@@ -1,0 +1,56 @@
+"""The rules compiled together with one observation and one reward.
+
+For each target every plain function is rebuilt on a namespace that already holds the compiled helpers, so the same
+source serves the CPU (numba's njit) and, with another compiler, a GPU. Compiled code is kept on disk under a name that
+holds a digest of every source that went in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import types
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from numba import njit
+
+from routing_env import rules
+
+__all__ = ["Program", "program"]
+
+HELPERS = (
+    "gap_of", "edge_of", "demand_of", "change_room", "distance", "undo", "open_connection", "open_pass",
+    "close_connection", "close_pass", "play", "leave_connection", "write_mask", "step_one", "step_many", "begin_many",
+)  # fmt: skip
+
+
+class Program(NamedTuple):
+    """Compiled entry points; see ``rules.py`` for what each does."""
+
+    step_one: Callable[..., Any]
+    step_many: Callable[..., Any]
+    begin_many: Callable[..., Any]
+
+
+@lru_cache(maxsize=32)
+def program(observe: Callable[..., None], reward: Callable[..., float]) -> Program:
+    """Compile the rules for the CPU with an observation's and a reward's plain function."""
+    parts = (rules.play, observe, reward)
+    sources = [inspect.getsource(inspect.getmodule(f) or f) for f in parts]
+    sources += [repr([cell.cell_contents for cell in f.__closure__ or ()]) for f in parts]
+    digest = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
+    namespace = dict(vars(rules))
+    named = {"observe": observe, "reward": reward} | {name: getattr(rules, name) for name in HELPERS}
+    for name, function in named.items():
+        namespace[name] = _njit(function, name, digest, namespace)
+    return Program(*(namespace[name] for name in Program._fields))
+
+
+def _njit(function: Callable[..., Any], name: str, digest: str, namespace: dict[str, Any]) -> Any:
+    seen = dict(function.__globals__) | namespace
+    rebuilt = types.FunctionType(function.__code__, seen, name, None, function.__closure__)
+    rebuilt.__module__ = function.__module__
+    rebuilt.__qualname__ = f"{name}_{digest}"
+    return njit(rebuilt, cache=True, nogil=True, error_model="numpy", boundscheck=False)

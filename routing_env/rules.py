@@ -1,0 +1,261 @@
+"""The rules: what one move means in one problem. The only place where it is said.
+
+Plain functions of integers and arrays, axis 0 = problem ``b``; ``compile.py`` compiles them for the CPU, environments
+and routers call the compiled form. Arrays of ``state.py`` (B problems of one grid shape, n nodes, C connections):
+
+    room         (B, n, 6)      length units left in the direction of each move; ABSENT where there is no edge
+    stamp        (B, 3n)        per edge: 1 + the net that last used it in this pass
+    connections  (B, C, 3 + L)  net, source node, target node, length units a wire takes on each layer
+    state        (B, STATE)     integers by the names below
+    totals       (B, TOTALS)    floats by the names below
+    log          (B, 2, S, 2)   [this pass, best pass]: node * 6 + move, connection (~connection if it failed)
+
+A wire of a net takes room on an edge once; edges that the net already uses stay open to it and cost nothing more.
+
+Source: the published environment (spec: one pass = all connections of a netlist, capacities restored at its start).
+Differs: own edges are remembered for exactly the net that owns them; vias are unlimited unless a capacity is given.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ABSENT", "ARRIVED", "BLOCKED", "PASS_OVER", "STATE", "TIMED_OUT", "TOTALS"]
+
+ABSENT = -(2**31) + 1
+
+# columns of ``state``: position
+NODE, TARGET, CONNECTION, STEPS = 0, 1, 2, 3
+# columns of ``state``: the pass so far
+LOGGED, LOGGED_BEFORE, ROUTED, OVERFLOW, PASSES = 4, 5, 6, 7, 8
+# columns of ``state``: the best pass
+BEST_ROUTED, BEST_LOGGED, BEST_PASS, BEST_OVERFLOW = 9, 10, 11, 12
+# columns of ``state``: the last finished pass
+LAST_ROUTED, LAST_LOGGED, LAST_OVERFLOW = 13, 14, 15
+# columns of ``state``: settings
+COUNT, MAX_STEPS, WIDTH, HEIGHT, LAYERS, CLOSED, RELEASE, LARGEST = 16, 17, 18, 19, 20, 21, 22, 23
+STATE = 24
+
+# columns of ``totals``; from PRICES on: the reward's own numbers
+REWARD, BEST_REWARD, LAST_REWARD, PRICES = 0, 1, 2, 3
+TOTALS = 11
+
+# what a move did, as bits
+BLOCKED, ARRIVED, TIMED_OUT, PASS_OVER = 1, 2, 4, 8
+
+
+def gap_of(b, move, state):
+    """How far the node number changes with a move."""
+    axis = move >> 1
+    step = 1
+    if axis == 1:
+        step = state[b, WIDTH]
+    elif axis == 2:
+        step = state[b, WIDTH] * state[b, HEIGHT]
+    return step if move & 1 == 0 else -step
+
+
+def edge_of(node, to, move):
+    """The edge that a move crosses."""
+    return 3 * min(node, to) + (move >> 1)
+
+
+def demand_of(b, connection, node, move, connections, state):
+    """Length units that a wire of the connection takes on the edge of a move; 1 on a via."""
+    if move >= 4:
+        return 1
+    return connections[b, connection, 3 + node // (state[b, WIDTH] * state[b, HEIGHT])]
+
+
+def change_room(b, node, move, amount, room, state):
+    """Add to the room of an edge, seen from both of its ends."""
+    room[b, node, move] += amount
+    room[b, node + gap_of(b, move, state), move ^ 1] += amount
+
+
+def undo(b, down_to, room, stamp, connections, state, log):
+    """Take up the wires logged last, until ``down_to`` are left."""
+    for k in range(down_to, state[b, LOGGED]):
+        node, move = log[b, 0, k, 0] // 6, log[b, 0, k, 0] % 6
+        connection = log[b, 0, k, 1]
+        if connection < 0:
+            connection = ~connection
+        change_room(b, node, move, demand_of(b, connection, node, move, connections, state), room, state)
+        stamp[b, edge_of(node, node + gap_of(b, move, state), move)] = 0
+    state[b, LOGGED] = down_to
+
+
+def open_connection(b, connection, connections, state):
+    """Stand on the source of a connection."""
+    state[b, CONNECTION] = connection
+    state[b, NODE] = connections[b, connection, 1]
+    state[b, TARGET] = connections[b, connection, 2]
+    state[b, STEPS] = 0
+    state[b, LOGGED_BEFORE] = state[b, LOGGED]
+
+
+def open_pass(b, room, stamp, connections, state, totals, log):
+    """Take up all wires and stand on the source of the first connection."""
+    undo(b, 0, room, stamp, connections, state, log)
+    state[b, ROUTED] = 0
+    state[b, OVERFLOW] = 0
+    totals[b, REWARD] = 0.0
+    open_connection(b, 0, connections, state)
+
+
+def close_connection(b, arrived, room, stamp, connections, state, log):
+    """Count a connection that was made; mark, or take up, the wires of one that was not."""
+    if arrived:
+        state[b, ROUTED] += 1
+    elif state[b, RELEASE] != 0:
+        undo(b, state[b, LOGGED_BEFORE], room, stamp, connections, state, log)
+    else:
+        for k in range(state[b, LOGGED_BEFORE], state[b, LOGGED]):
+            log[b, 0, k, 1] = ~log[b, 0, k, 1]
+
+
+def close_pass(b, state, totals, log):
+    """Keep the pass if it is the best so far: most connections, then largest reward."""
+    state[b, PASSES] += 1
+    state[b, LAST_ROUTED] = state[b, ROUTED]
+    state[b, LAST_LOGGED] = state[b, LOGGED]
+    state[b, LAST_OVERFLOW] = state[b, OVERFLOW]
+    totals[b, LAST_REWARD] = totals[b, REWARD]
+    more = state[b, ROUTED] > state[b, BEST_ROUTED]
+    richer = state[b, ROUTED] == state[b, BEST_ROUTED] and totals[b, REWARD] > totals[b, BEST_REWARD]
+    if more or richer:
+        state[b, BEST_ROUTED] = state[b, ROUTED]
+        state[b, BEST_OVERFLOW] = state[b, OVERFLOW]
+        state[b, BEST_LOGGED] = state[b, LOGGED]
+        state[b, BEST_PASS] = state[b, PASSES]
+        totals[b, BEST_REWARD] = totals[b, REWARD]
+        for k in range(state[b, LOGGED]):
+            log[b, 1, k, 0] = log[b, 0, k, 0]
+            log[b, 1, k, 1] = log[b, 0, k, 1]
+
+
+def distance(p, q, width, height):
+    """Tile steps and layer steps between two nodes."""
+    plane = width * height
+    return abs(p % width - q % width) + abs(p // width % height - q // width % height) + abs(p // plane - q // plane)
+
+
+def play(b, move, room, stamp, connections, state, totals, log):
+    """Play one move; at the end of a connection the position stays until the next is opened.
+
+    Returns:
+        reward, and what happened as bits BLOCKED, ARRIVED, TIMED_OUT, PASS_OVER.
+    """
+    node, connection = state[b, NODE], state[b, CONNECTION]
+    left = room[b, node, move]
+    flags, own, excess, closer = 0, 0, 0, 0
+    if left == ABSENT:
+        flags = BLOCKED
+    else:
+        to = node + gap_of(b, move, state)
+        edge = edge_of(node, to, move)
+        mark = connections[b, connection, 0] + 1
+        demand = demand_of(b, connection, node, move, connections, state)
+        if stamp[b, edge] == mark:
+            own = 1
+        elif left < demand and state[b, CLOSED] != 0:
+            flags = BLOCKED
+        else:
+            excess = max(0, demand - max(0, left))
+            state[b, OVERFLOW] += excess
+            change_room(b, node, move, -demand, room, state)
+            stamp[b, edge] = mark
+            log[b, 0, state[b, LOGGED], 0] = node * 6 + move
+            log[b, 0, state[b, LOGGED], 1] = connection
+            state[b, LOGGED] += 1
+        if flags == 0:
+            width, height, target = state[b, WIDTH], state[b, HEIGHT], state[b, TARGET]
+            closer = distance(node, target, width, height) - distance(to, target, width, height)
+            state[b, NODE] = to
+    state[b, STEPS] += 1
+    arrived = state[b, NODE] == state[b, TARGET]
+    if arrived:
+        flags |= ARRIVED
+    elif state[b, STEPS] >= state[b, MAX_STEPS]:
+        flags |= TIMED_OUT
+    gained = reward(b, flags, own, excess, closer, totals)  # noqa: F821  the compiled program supplies it
+    totals[b, REWARD] += gained
+    if flags & (ARRIVED | TIMED_OUT):
+        close_connection(b, arrived, room, stamp, connections, state, log)
+        if connection + 1 == state[b, COUNT]:
+            flags |= PASS_OVER
+            close_pass(b, state, totals, log)
+    return gained, flags
+
+
+def write_mask(b, row, room, stamp, connections, state, mask):
+    """Write which moves change the state: 1 or 0 each; all 1 where no move does, so that one can be drawn."""
+    node, connection = state[b, NODE], state[b, CONNECTION]
+    mark = connections[b, connection, 0] + 1
+    count = 0
+    for move in range(6):
+        left = room[b, node, move]
+        allowed = left != ABSENT
+        if allowed and state[b, CLOSED] != 0 and left < demand_of(b, connection, node, move, connections, state):
+            allowed = stamp[b, edge_of(node, node + gap_of(b, move, state), move)] == mark
+        mask[row, move] = 1 if allowed else 0
+        count += 1 if allowed else 0
+    if count == 0:
+        for move in range(6):
+            mask[row, move] = 1
+
+
+def leave_connection(b, room, stamp, connections, state, totals, log):
+    """Give up the connection under way if a move was made in it, and open the next one or the next pass."""
+    if state[b, STEPS] == 0:
+        return
+    close_connection(b, False, room, stamp, connections, state, log)
+    if state[b, CONNECTION] + 1 == state[b, COUNT]:
+        close_pass(b, state, totals, log)
+        open_pass(b, room, stamp, connections, state, totals, log)
+    else:
+        open_connection(b, state[b, CONNECTION] + 1, connections, state)
+
+
+def step_one(move, room, stamp, connections, state, totals, log, out, mask):
+    """Play one move in problem 0 and open its next connection.
+
+    Writes the observation after the move to ``out[0]`` and, where another connection begins, its first to ``out[1]``.
+    """
+    gained, flags = play(0, move, room, stamp, connections, state, totals, log)
+    observe(0, 0, room, connections, state, out)  # noqa: F821
+    if flags & (ARRIVED | TIMED_OUT) and not flags & PASS_OVER:
+        open_connection(0, state[0, CONNECTION] + 1, connections, state)
+        observe(0, 1, room, connections, state, out)  # noqa: F821
+    write_mask(0, 0, room, stamp, connections, state, mask)
+    return gained, flags
+
+
+def step_many(
+    first, last, moves, room, stamp, connections, state, totals, log, out, mask, final, final_mask, gains, flags
+):
+    """Play one move in each problem ``first`` to ``last - 1`` and go on to the next connection or pass.
+
+    ``out`` and ``mask`` say what to act on; ``final`` is the observation after the move where a connection ended,
+    ``final_mask`` the mask that goes with the end of a pass.
+    """
+    for b in range(first, last):
+        gains[b], flags[b] = play(b, moves[b], room, stamp, connections, state, totals, log)
+        if flags[b] & (ARRIVED | TIMED_OUT):
+            observe(b, b, room, connections, state, final)  # noqa: F821
+            if flags[b] & PASS_OVER:
+                write_mask(b, b, room, stamp, connections, state, final_mask)
+                open_pass(b, room, stamp, connections, state, totals, log)
+            else:
+                open_connection(b, state[b, CONNECTION] + 1, connections, state)
+        observe(b, b, room, connections, state, out)  # noqa: F821
+        write_mask(b, b, room, stamp, connections, state, mask)
+
+
+def begin_many(first, last, restart, room, stamp, connections, state, totals, log, out, mask):
+    """Begin a new pass (``restart``), or else the next connection where one was under way."""
+    for b in range(first, last):
+        if restart:
+            open_pass(b, room, stamp, connections, state, totals, log)
+        else:
+            leave_connection(b, room, stamp, connections, state, totals, log)
+        observe(b, b, room, connections, state, out)  # noqa: F821
+        write_mask(b, b, room, stamp, connections, state, mask)
