@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from pathlib import Path
 
 from routing_env.formats._netlist import Netlist
@@ -24,7 +25,8 @@ __all__ = [
 ]
 
 
-def netlists() -> list[type[Netlist]]:
+@cache
+def netlists() -> tuple[type[Netlist], ...]:
     """The netlist formats: every file of this folder whose first public name recognises first lines."""
     found = []
     for module in pkgutil.iter_modules(__path__):
@@ -33,7 +35,7 @@ def netlists() -> list[type[Netlist]]:
             first = getattr(public, public.__all__[0])
             if hasattr(first, "recognises"):
                 found.append(first)
-    return found
+    return tuple(found)
 
 
 def read_problem(path: str | Path) -> Problem:
