@@ -1,0 +1,42 @@
+"""A 0-1 program handed to HiGHS such that an interrupt is not held up by the solver."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+
+from routing_env.routers._protocol import Clock
+
+__all__ = ["integer_program"]
+
+
+def integer_program(
+    cost: NDArray[np.float64], whole: NDArray[np.int64], rows: Sequence[LinearConstraint], clock: Clock
+) -> OptimizeResult:
+    """Minimise cost @ x over 0 <= x <= 1, x[i] integer where whole[i] is 1, under ``rows``; ``milp``'s result.
+
+    The solver runs in a thread of its own, because Python cannot act on Ctrl-C inside it: an exception raised while
+    waiting goes up at once, and the thread, which cannot be stopped, ends with its time limit or with the process.
+    """
+    results: list[OptimizeResult] = []
+    errors: list[BaseException] = []
+    options: Any = {"time_limit": max(min(clock.left, 1e7), 0.01)}
+
+    def run() -> None:
+        try:
+            results.append(milp(cost, integrality=whole, bounds=Bounds(0, 1), constraints=rows, options=options))
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="integer program")
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if errors:
+        raise errors[0]
+    return results[0]
