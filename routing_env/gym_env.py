@@ -85,14 +85,13 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
             [self.problem], reward.prices(), closed=reward.closed, max_steps=max_steps, via_capacity=via_capacity,
             keep_failed=keep_failed,
         )  # fmt: skip
-        self.connection_end = np.zeros(len(low), np.float32)
-        """observation after the last move of the connection that ended last"""
         self.arrived = False
-        """whether that connection was made"""
+        """whether the connection that ended last was made"""
         compiled = program(observation.write, reward.pay)
         self._play, self._begin = compiled.step_one, compiled.begin_many
         self._out = np.zeros((2, len(low)), np.float32)
-        self._mask = np.zeros((1, 6), np.int8)
+        self._mask = np.zeros((2, 6), np.int8)
+        self._row = 0  # of the two above: what to act on
         self._arrays = (*self.state, self._out, self._mask)
         self._window: Any = None
 
@@ -102,7 +101,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         """Begin a new pass: nothing routed, all capacities restored."""
         super().reset(seed=seed)
         self._begin(0, 1, True, *self._arrays)
-        return self._out[0].copy(), self.info()
+        self._row = 0
+        return self._out[0].copy(), self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one move.
@@ -114,30 +114,35 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         if not 0 <= move < 6:
             raise ValueError(f"action {action!r} is none of 0 to 5")
         reward, flags = self._play(move, *self._arrays)
-        if flags < 2:
+        if flags <= rules.BLOCKED:
+            self._row = 0
             return self._out[0].copy(), reward, False, False, {
                 "action_mask": self._mask[0].copy(), "connection_done": False,
             }  # fmt: skip
-        self.connection_end = self._out[0].copy()
         self.arrived = bool(flags & rules.ARRIVED)
-        info = self.info(connection_done=True)
-        if flags & rules.PASS_OVER:
+        over = bool(flags & rules.PASS_OVER)
+        self._row = 0 if over else 1
+        info = self._info(connection_done=True)
+        if over:
             info |= pass_info(self.state, 0)
-            return self._out[0].copy(), reward, True, False, info
-        return self._out[1].copy(), reward, False, False, info
+        return self._out[self._row].copy(), reward, over, False, info
+
+    def connection_end(self) -> tuple[Observation, NDArray[np.int8]]:
+        """Observation and mask after the last move, where it ended a connection."""
+        return self._out[0].copy(), self._mask[0].copy()
 
     def next_connection(self) -> tuple[Observation, dict[str, Any]]:
         """Give up the connection under way, if a move was made in it, and go on to the next one or the next pass."""
         self._begin(0, 1, False, *self._arrays)
-        return self._out[0].copy(), self.info()
+        self._row = 0
+        return self._out[0].copy(), self._info()
 
-    def info(self, *, connection_done: bool = False) -> dict[str, Any]:
-        """What goes with an observation."""
-        return {"action_mask": self._mask[0].copy(), "connection_done": connection_done}
+    def _info(self, *, connection_done: bool = False) -> dict[str, Any]:
+        return {"action_mask": self._mask[self._row].copy(), "connection_done": connection_done}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(6,): the moves that change the state."""
-        return self._mask[0] > 0
+        return self._mask[self._row] > 0
 
     def solution(self, *, best: bool = True) -> Solution:
         """The wires of the best finished pass (most connections, then reward), or of the pass under way."""
@@ -146,8 +151,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
     def get_state(self) -> dict[str, Any]:
         """Everything that the next moves depend on, as arrays and plain values."""
         arrays = {name: array.copy() for name, array in self.state._asdict().items()}
-        arrays |= {"out": self._out.copy(), "mask": self._mask.copy(), "connection_end": self.connection_end.copy()}
-        return arrays | {"np_random": self.np_random.bit_generator.state}
+        arrays |= {"out": self._out.copy(), "mask": self._mask.copy()}
+        return arrays | {"row": self._row, "np_random": self.np_random.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to what ``get_state`` gave.
@@ -155,12 +160,13 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         Raises:
             ValueError: the state belongs to an environment of other shapes.
         """
-        targets = self.state._asdict() | {"out": self._out, "mask": self._mask, "connection_end": self.connection_end}
+        targets = self.state._asdict() | {"out": self._out, "mask": self._mask}
         for name, array in targets.items():
             if np.shape(state[name]) != array.shape:
                 raise ValueError(f"{name} has shape {np.shape(state[name])}, this environment's has {array.shape}")
         for name, array in targets.items():
             array[...] = state[name]
+        self._row = int(state["row"])
         self.np_random.bit_generator.state = state["np_random"]
 
     def render(self) -> Any:

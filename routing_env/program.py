@@ -21,7 +21,7 @@ from routing_env import rules
 __all__ = ["Program", "program"]
 
 HELPERS = (
-    "gap_of", "edge_of", "demand_of", "change_room", "distance", "undo", "open_connection", "open_pass",
+    "gap_of", "edge_of", "demand_of", "undo", "open_connection", "open_pass",
     "close_connection", "close_pass", "play", "leave_connection", "write_mask", "step_one", "step_many", "begin_many",
 )  # fmt: skip
 

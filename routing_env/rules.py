@@ -8,7 +8,7 @@ and routers call the compiled form. Arrays of ``state.py`` (B problems of one gr
     connections  (B, C, 3 + L)  net, source node, target node, length units a wire takes on each layer
     state        (B, STATE)     integers by the names below
     totals       (B, TOTALS)    floats by the names below
-    log          (B, 2, S, 2)   [this pass, best pass]: node * 6 + move, connection (~connection if it failed)
+    log          (B, 2, S, 2)   [this pass, best pass]: node * 8 + move, connection (~connection if it failed)
 
 A wire of a net takes room on an edge once; edges that the net already uses stay open to it and cost nothing more.
 
@@ -22,17 +22,17 @@ __all__ = ["ABSENT", "ARRIVED", "BLOCKED", "PASS_OVER", "STATE", "TIMED_OUT", "T
 
 ABSENT = -(2**31) + 1
 
-# columns of ``state``: position
-NODE, TARGET, CONNECTION, STEPS = 0, 1, 2, 3
-# columns of ``state``: the pass so far
-LOGGED, LOGGED_BEFORE, ROUTED, OVERFLOW, PASSES = 4, 5, 6, 7, 8
+# columns of ``state``: position and target
+NODE, X, Y, Z, TARGET, TARGET_X, TARGET_Y, TARGET_Z = 0, 1, 2, 3, 4, 5, 6, 7
+# columns of ``state``: the connection and the pass so far
+CONNECTION, STEPS, LOGGED, LOGGED_BEFORE, ROUTED, OVERFLOW, PASSES = 8, 9, 10, 11, 12, 13, 14
 # columns of ``state``: the best pass
-BEST_ROUTED, BEST_LOGGED, BEST_PASS, BEST_OVERFLOW = 9, 10, 11, 12
+BEST_ROUTED, BEST_LOGGED, BEST_PASS, BEST_OVERFLOW = 15, 16, 17, 18
 # columns of ``state``: the last finished pass
-LAST_ROUTED, LAST_LOGGED, LAST_OVERFLOW = 13, 14, 15
+LAST_ROUTED, LAST_LOGGED, LAST_OVERFLOW = 19, 20, 21
 # columns of ``state``: settings
-COUNT, MAX_STEPS, WIDTH, HEIGHT, LAYERS, CLOSED, RELEASE, LARGEST = 16, 17, 18, 19, 20, 21, 22, 23
-STATE = 24
+COUNT, MAX_STEPS, WIDTH, HEIGHT, LAYERS, CLOSED, RELEASE, LARGEST = 22, 23, 24, 25, 26, 27, 28, 29
+STATE = 30
 
 # columns of ``totals``; from PRICES on: the reward's own numbers
 REWARD, BEST_REWARD, LAST_REWARD, PRICES = 0, 1, 2, 3
@@ -58,36 +58,36 @@ def edge_of(node, to, move):
     return 3 * min(node, to) + (move >> 1)
 
 
-def demand_of(b, connection, node, move, connections, state):
+def demand_of(b, connection, layer, move, connections):
     """Length units that a wire of the connection takes on the edge of a move; 1 on a via."""
-    if move >= 4:
-        return 1
-    return connections[b, connection, 3 + node // (state[b, WIDTH] * state[b, HEIGHT])]
-
-
-def change_room(b, node, move, amount, room, state):
-    """Add to the room of an edge, seen from both of its ends."""
-    room[b, node, move] += amount
-    room[b, node + gap_of(b, move, state), move ^ 1] += amount
+    return 1 if move >= 4 else connections[b, connection, 3 + layer]
 
 
 def undo(b, down_to, room, stamp, connections, state, log):
     """Take up the wires logged last, until ``down_to`` are left."""
+    plane = state[b, WIDTH] * state[b, HEIGHT]
     for k in range(down_to, state[b, LOGGED]):
-        node, move = log[b, 0, k, 0] // 6, log[b, 0, k, 0] % 6
+        node, move = log[b, 0, k, 0] >> 3, log[b, 0, k, 0] & 7
         connection = log[b, 0, k, 1]
         if connection < 0:
             connection = ~connection
-        change_room(b, node, move, demand_of(b, connection, node, move, connections, state), room, state)
-        stamp[b, edge_of(node, node + gap_of(b, move, state), move)] = 0
+        to = node + gap_of(b, move, state)
+        demand = demand_of(b, connection, node // plane, move, connections)
+        room[b, node, move] += demand
+        room[b, to, move ^ 1] += demand
+        stamp[b, edge_of(node, to, move)] = 0
     state[b, LOGGED] = down_to
 
 
 def open_connection(b, connection, connections, state):
     """Stand on the source of a connection."""
+    width, height = state[b, WIDTH], state[b, HEIGHT]
+    node, target = connections[b, connection, 1], connections[b, connection, 2]
     state[b, CONNECTION] = connection
-    state[b, NODE] = connections[b, connection, 1]
-    state[b, TARGET] = connections[b, connection, 2]
+    state[b, NODE], state[b, TARGET] = node, target
+    state[b, X], state[b, Y], state[b, Z] = node % width, node // width % height, node // (width * height)
+    state[b, TARGET_X], state[b, TARGET_Y] = target % width, target // width % height
+    state[b, TARGET_Z] = target // (width * height)
     state[b, STEPS] = 0
     state[b, LOGGED_BEFORE] = state[b, LOGGED]
 
@@ -132,12 +132,6 @@ def close_pass(b, state, totals, log):
             log[b, 1, k, 1] = log[b, 0, k, 1]
 
 
-def distance(p, q, width, height):
-    """Tile steps and layer steps between two nodes."""
-    plane = width * height
-    return abs(p % width - q % width) + abs(p // width % height - q // width % height) + abs(p // plane - q // plane)
-
-
 def play(b, move, room, stamp, connections, state, totals, log):
     """Play one move; at the end of a connection the position stays until the next is opened.
 
@@ -153,7 +147,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
         to = node + gap_of(b, move, state)
         edge = edge_of(node, to, move)
         mark = connections[b, connection, 0] + 1
-        demand = demand_of(b, connection, node, move, connections, state)
+        demand = demand_of(b, connection, state[b, Z], move, connections)
         if stamp[b, edge] == mark:
             own = 1
         elif left < demand and state[b, CLOSED] != 0:
@@ -161,14 +155,16 @@ def play(b, move, room, stamp, connections, state, totals, log):
         else:
             excess = max(0, demand - max(0, left))
             state[b, OVERFLOW] += excess
-            change_room(b, node, move, -demand, room, state)
+            room[b, node, move] -= demand
+            room[b, to, move ^ 1] -= demand
             stamp[b, edge] = mark
-            log[b, 0, state[b, LOGGED], 0] = node * 6 + move
+            log[b, 0, state[b, LOGGED], 0] = (node << 3) + move
             log[b, 0, state[b, LOGGED], 1] = connection
             state[b, LOGGED] += 1
         if flags == 0:
-            width, height, target = state[b, WIDTH], state[b, HEIGHT], state[b, TARGET]
-            closer = distance(node, target, width, height) - distance(to, target, width, height)
+            axis, forward = move >> 1, 1 - 2 * (move & 1)
+            closer = 1 if forward * (state[b, TARGET_X + axis] - state[b, X + axis]) > 0 else -1
+            state[b, X + axis] += forward
             state[b, NODE] = to
     state[b, STEPS] += 1
     arrived = state[b, NODE] == state[b, TARGET]
@@ -189,13 +185,14 @@ def play(b, move, room, stamp, connections, state, totals, log):
 def write_mask(b, row, room, stamp, connections, state, mask):
     """Write which moves change the state: 1 or 0 each; all 1 where no move does, so that one can be drawn."""
     node, connection = state[b, NODE], state[b, CONNECTION]
-    mark = connections[b, connection, 0] + 1
     count = 0
+    planar = connections[b, connection, 3 + state[b, Z]]
     for move in range(6):
         left = room[b, node, move]
         allowed = left != ABSENT
-        if allowed and state[b, CLOSED] != 0 and left < demand_of(b, connection, node, move, connections, state):
-            allowed = stamp[b, edge_of(node, node + gap_of(b, move, state), move)] == mark
+        if allowed and state[b, CLOSED] != 0 and left < (1 if move >= 4 else planar):
+            edge = edge_of(node, node + gap_of(b, move, state), move)
+            allowed = stamp[b, edge] == connections[b, connection, 0] + 1
         mask[row, move] = 1 if allowed else 0
         count += 1 if allowed else 0
     if count == 0:
@@ -218,14 +215,15 @@ def leave_connection(b, room, stamp, connections, state, totals, log):
 def step_one(move, room, stamp, connections, state, totals, log, out, mask):
     """Play one move in problem 0 and open its next connection.
 
-    Writes the observation after the move to ``out[0]`` and, where another connection begins, its first to ``out[1]``.
+    Writes observation and mask after the move to row 0 and, where another connection begins, its first to row 1.
     """
     gained, flags = play(0, move, room, stamp, connections, state, totals, log)
     observe(0, 0, room, connections, state, out)  # noqa: F821
+    write_mask(0, 0, room, stamp, connections, state, mask)
     if flags & (ARRIVED | TIMED_OUT) and not flags & PASS_OVER:
         open_connection(0, state[0, CONNECTION] + 1, connections, state)
         observe(0, 1, room, connections, state, out)  # noqa: F821
-    write_mask(0, 0, room, stamp, connections, state, mask)
+        write_mask(0, 1, room, stamp, connections, state, mask)
     return gained, flags
 
 
@@ -234,15 +232,15 @@ def step_many(
 ):
     """Play one move in each problem ``first`` to ``last - 1`` and go on to the next connection or pass.
 
-    ``out`` and ``mask`` say what to act on; ``final`` is the observation after the move where a connection ended,
-    ``final_mask`` the mask that goes with the end of a pass.
+    ``out`` and ``mask`` say what to act on; where a connection ended, ``final`` and ``final_mask`` are those after the
+    move.
     """
     for b in range(first, last):
         gains[b], flags[b] = play(b, moves[b], room, stamp, connections, state, totals, log)
         if flags[b] & (ARRIVED | TIMED_OUT):
             observe(b, b, room, connections, state, final)  # noqa: F821
+            write_mask(b, b, room, stamp, connections, state, final_mask)
             if flags[b] & PASS_OVER:
-                write_mask(b, b, room, stamp, connections, state, final_mask)
                 open_pass(b, room, stamp, connections, state, totals, log)
             else:
                 open_connection(b, state[b, CONNECTION] + 1, connections, state)

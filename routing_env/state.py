@@ -126,7 +126,7 @@ def solution_of(problem: Problem, state: State, b: int = 0, *, best: bool = True
     edge = grid.edge_of_move()
     edges: list[list[int]] = [[] for _ in problem.nets]
     for crossing, connection in entries[entries[:, 1] >= 0].tolist():
-        edges[state.connections[b, connection, 0]].append(int(edge[crossing // 6, crossing % 6]))
+        edges[state.connections[b, connection, 0]].append(int(edge[crossing >> 3, crossing & 7]))
     info = {
         "pass": int(row[rules.BEST_PASS] if best else row[rules.PASSES] + 1),
         "connections": int(row[rules.COUNT]),

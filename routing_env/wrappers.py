@@ -44,7 +44,8 @@ class ConnectionEpisodes(gym.Wrapper[NDArray[np.float32], np.int64, NDArray[np.f
             return obs, reward, False, False, info
         self._restart = over
         arrived = self._base.arrived
-        return self._base.connection_end.copy(), reward, arrived, not arrived, info
+        obs, info["action_mask"] = self._base.connection_end()
+        return obs, reward, arrived, not arrived, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(6,): the moves that change the state."""

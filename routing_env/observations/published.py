@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from routing_env.grid import grid_of
 from routing_env.problem import Problem
-from routing_env.rules import HEIGHT, LARGEST, NODE, TARGET, WIDTH
+from routing_env.rules import LARGEST, NODE, TARGET_X, TARGET_Y, TARGET_Z, X, Y, Z
 
 __all__ = ["Published"]
 
@@ -24,18 +24,17 @@ VIA_CAPACITY = 10
 
 def write(b, row, room, connections, state, out):
     """Fill ``out[row]`` (12,) for problem ``b``."""
-    node, target = state[b, NODE], state[b, TARGET]
-    width, height = state[b, WIDTH], state[b, HEIGHT]
-    x, y, z = node % width, node // width % height, node // (width * height)
+    node = state[b, NODE]
+    x, y, z = state[b, X], state[b, Y], state[b, Z]
     out[row, 0] = x
     out[row, 1] = y
     out[row, 2] = z
     for move in range(6):
         most = VIA_CAPACITY if move >= 4 else state[b, LARGEST]
         out[row, 3 + move] = max(0, min(room[b, node, move], most))
-    out[row, 9] = target % width - x
-    out[row, 10] = target // width % height - y
-    out[row, 11] = target // (width * height) - z
+    out[row, 9] = state[b, TARGET_X] - x
+    out[row, 10] = state[b, TARGET_Y] - y
+    out[row, 11] = state[b, TARGET_Z] - z
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing_env.problem import Problem
-from routing_env.rules import CONNECTION, HEIGHT, LAYERS, NODE, TARGET, WIDTH
+from routing_env.rules import CONNECTION, HEIGHT, LAYERS, NODE, TARGET_X, TARGET_Y, TARGET_Z, WIDTH, X, Y, Z
 
 __all__ = ["Scaled"]
 
@@ -22,10 +22,9 @@ WIRES = 4
 
 def write(b, row, room, connections, state, out):
     """Fill ``out[row]`` (12,) for problem ``b``."""
-    node, target = state[b, NODE], state[b, TARGET]
+    node = state[b, NODE]
     width, height, layers = state[b, WIDTH], state[b, HEIGHT], state[b, LAYERS]
-    plane = width * height
-    x, y, z = node % width, node // width % height, node // plane
+    x, y, z = state[b, X], state[b, Y], state[b, Z]
     across, up, through = max(1, width - 1), max(1, height - 1), max(1, layers - 1)
     out[row, 0] = 2.0 * x / across - 1.0
     out[row, 1] = 2.0 * y / up - 1.0
@@ -34,9 +33,9 @@ def write(b, row, room, connections, state, out):
     for move in range(6):
         wires = room[b, node, move] / (demand if move < 4 else 1)
         out[row, 3 + move] = max(0.0, min(wires, WIRES)) / WIRES
-    out[row, 9] = (target % width - x) / across
-    out[row, 10] = (target // width % height - y) / up
-    out[row, 11] = (target // plane - z) / through
+    out[row, 9] = (state[b, TARGET_X] - x) / across
+    out[row, 10] = (state[b, TARGET_Y] - y) / up
+    out[row, 11] = (state[b, TARGET_Z] - z) / through
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing_env.problem import Problem
-from routing_env.rules import CONNECTION, HEIGHT, LAYERS, NODE, TARGET, WIDTH
+from routing_env.rules import CONNECTION, HEIGHT, LAYERS, TARGET_X, TARGET_Y, TARGET_Z, WIDTH, X, Y, Z
 
 __all__ = ["Window"]
 
@@ -26,17 +26,16 @@ WIRES = 4
 @lru_cache
 def _writer(reach: int) -> Callable[..., None]:
     def write(b, row, room, connections, state, out):
-        node, target = state[b, NODE], state[b, TARGET]
         width, height, layers = state[b, WIDTH], state[b, HEIGHT], state[b, LAYERS]
         plane = width * height
-        x, y, z = node % width, node // width % height, node // plane
+        x, y, z = state[b, X], state[b, Y], state[b, Z]
         across, up, through = max(1, width - 1), max(1, height - 1), max(1, layers - 1)
         out[row, 0] = 2.0 * x / across - 1.0
         out[row, 1] = 2.0 * y / up - 1.0
         out[row, 2] = 2.0 * z / through - 1.0
-        out[row, 3] = (target % width - x) / across
-        out[row, 4] = (target // width % height - y) / up
-        out[row, 5] = (target // plane - z) / through
+        out[row, 3] = (state[b, TARGET_X] - x) / across
+        out[row, 4] = (state[b, TARGET_Y] - y) / up
+        out[row, 5] = (state[b, TARGET_Z] - z) / through
         at = 6
         for layer in range(layers):
             demand = max(1, connections[b, state[b, CONNECTION], 3 + layer])
