@@ -6,7 +6,7 @@
 Layer 1 is horizontal, layer 2 vertical; wires take 1 of a capacity. All pins of a net may fall into one tile: such a
 net stays in the file and needs no route.
 
-Source: Liao et al. 2019, https://doi.org/10.1115/1.4045044, and its program's problem generator.
+Source: Liao et al. 2019, https://arxiv.org/abs/1906.08809, and its program's problem generator.
 Differs: A* breaks ties by a fixed rule (and equal traffic by the lower edge), so that a seed gives one set.
 """
 
