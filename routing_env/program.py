@@ -53,4 +53,5 @@ def _njit(function: Callable[..., Any], name: str, digest: str, namespace: dict[
     rebuilt = types.FunctionType(function.__code__, seen, name, None, function.__closure__)
     rebuilt.__module__ = function.__module__
     rebuilt.__qualname__ = f"{name}_{digest}"
-    return njit(rebuilt, cache=True, nogil=True, error_model="numpy", boundscheck=False)
+    # only entry points are kept on disk: they hold their helpers' code
+    return njit(rebuilt, cache=name in Program._fields, nogil=True, error_model="numpy")
