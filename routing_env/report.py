@@ -101,10 +101,8 @@ class Report:
 
     def _head(self) -> list[str]:
         t = self.totals
-        over = (
-            f"{t.total_overflow} on {t.overflowed_edges} edges, at most {t.max_overflow}" if t.total_overflow else "0"
-        )
-        extra = f", {t.wirelength / self.bound - 1:+.1%}" if self.bound else ""
+        over = f" on {t.overflowed_edges} edges, at most {t.max_overflow}" if t.total_overflow else ""
+        extra = f", wirelength {t.wirelength / self.bound - 1:+.1%}" if self.bound and not t.unrouted else ""
         rows = [
             ("problem", "{}: {} x {} tiles, {} layers, {} nets".format(self.name, *self.shape, len(self.nets))),
             ("routed", f"{t.routed} of {t.nets} nets that need a route"),
