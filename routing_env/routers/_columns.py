@@ -15,6 +15,7 @@ proof that no routing without overflow exists, or whose routes show the relaxati
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ from routing_env.routers._lagrange import ONE, Model, Priced, cheapest, fixed_po
 from routing_env.routers._protocol import Clock, Progress
 from routing_env.routers._steiner import Longs
 
-__all__ = ["STAGES", "Pool", "Relaxation", "choose", "enrich", "relax"]
+__all__ = ["NONE", "PENALTIES", "STAGES", "Master", "Pool", "Relaxation", "choose", "relax", "solve"]
 
 Reals = NDArray[np.float64]
 
@@ -51,10 +52,10 @@ class Pool:
     edges: list[Longs] = field(default_factory=list)
     _known: set[tuple[int, bytes]] = field(default_factory=set)
 
-    def add(self, routes: list[Longs]) -> int:
-        """Take one route a net; returns how many were new."""
+    def add(self, routes: list[Longs], nets: Iterable[int] | None = None) -> int:
+        """Take routes, of ``nets`` or one of every net in turn; returns how many were new."""
         before = len(self.net)
-        for net, edges in enumerate(routes):
+        for net, edges in zip(range(len(routes)) if nets is None else nets, routes, strict=True):
             key = (net, edges.tobytes())
             if key not in self._known:
                 self._known.add(key)
@@ -97,13 +98,17 @@ class Relaxation:
 
 
 @dataclass(frozen=True, eq=False)
-class _Master:
+class Master:
+    """An optimum over the routes at hand."""
+
     value: float
     prices: Reals  # (edges,)
+    shares: Reals  # (routes,)
     overflow: float
+    """in wires"""
 
 
-def _solve(pool: Pool, length: float, penalty: float, clock: Clock) -> _Master | None:
+def solve(pool: Pool, length: float, penalty: float, clock: Clock) -> Master | None:
     """The relaxation over the pool; None where the solver stopped without an answer."""
     model = pool.model
     one, use, tight = pool.rows()
@@ -114,12 +119,14 @@ def _solve(pool: Pool, length: float, penalty: float, clock: Clock) -> _Master |
     if len(tight):
         rows |= {"A_ub": hstack([use, over]), "b_ub": model.capacity[tight].astype(float)}
     found = linprog(cost, method="highs", options={"time_limit": max(min(clock.left, 1e7), 0.01)}, **rows)
-    if found.status != 0:
+    if found.status != 0 or found.fun is None:
         return None
+    value = float(found.fun)
     prices = np.zeros(model.grid.edges)
     if len(tight):
         prices[tight] = -found.ineqlin.marginals
-    return _Master(float(found.fun), prices, float((found.x[len(pool.net) :] / unit).sum()))
+    shares, over_use = np.split(np.asarray(found.x), [len(pool.net)])
+    return Master(value, prices, shares, float((over_use / unit).sum()))
 
 
 def relax(model: Model, clock: Clock, progress: Progress | None = None) -> Relaxation:
@@ -152,7 +159,7 @@ def _rounds(
     """
     length, overflow, smooth = (1.0 if base == ONE else 0.0), float("inf"), SMOOTH
     while not clock.over:
-        master = _solve(pool, length, penalty, clock)
+        master = solve(pool, length, penalty, clock)
         if master is None:
             break
         done, overflow = done + 1, master.overflow
@@ -175,26 +182,20 @@ def _rounds(
     return best, overflow, False, done
 
 
-def enrich(pool: Pool, best: Priced, rng: np.random.Generator, times: int, clock: Clock) -> None:
-    """Add the cheapest routes under prices that are shaken at random, for ``choose`` to pick from."""
-    prices = best.prices / ONE
-    for _ in range(times):
-        shaken = prices * rng.uniform(0.5, 1.5, len(prices)) + rng.uniform(0, 0.2, len(prices))
-        priced = cheapest(pool.model, fixed_point(shaken), clock=clock)
-        if priced is None:
-            return
-        pool.add(priced.routes)
-
-
-def choose(pool: Pool, below: int | None, clock: Clock) -> list[Longs] | None:
+def choose(pool: Pool, best: Priced, below: int | None, clock: Clock) -> list[Longs] | None:
     """The shortest routing without overflow that takes one route a net from the pool.
 
     Args:
+        best: prices at base ONE; routes that they prove too long are left out.
         below: only routings shorter than this are wanted.
 
     Returns:
         edges per net, or None where none was found.
     """
+    if below is not None:
+        pool = _within(pool, best, (below - 1) * ONE - best.bound)
+    if len(set(pool.net)) < len(pool.model.nets):
+        return None
     one, use, tight = pool.rows()
     lengths = pool.lengths
     limits = [LinearConstraint(one, 1, 1)]
@@ -207,3 +208,13 @@ def choose(pool: Pool, below: int | None, clock: Clock) -> list[Longs] | None:
         return None
     taken = np.flatnonzero(found.x > 0.5)
     return [pool.edges[i] for i in taken[np.argsort(np.array(pool.net)[taken])]]
+
+
+def _within(pool: Pool, best: Priced, slack: int) -> Pool:
+    """The routes whose reduced cost is at most ``slack``, fixed-point."""
+    kept = Pool(pool.model)
+    costs = [pool.model.cost(net, best.prices) for net in range(len(pool.model.nets))]
+    for net, edges in zip(pool.net, pool.edges, strict=True):
+        if costs[net][edges].sum() - best.least[net] <= slack:
+            kept.add([edges], [net])
+    return kept

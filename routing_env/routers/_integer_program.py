@@ -14,6 +14,11 @@ from routing_env.routers._protocol import Clock
 
 __all__ = ["integer_program"]
 
+GRACE = 1.0
+"""seconds that the solver may overrun"""
+TIME_LIMIT = 1
+"""``milp``'s status of a search that time ended"""
+
 
 def integer_program(
     cost: NDArray[np.float64], whole: NDArray[np.int64], rows: Sequence[LinearConstraint], clock: Clock
@@ -21,7 +26,8 @@ def integer_program(
     """Minimise cost @ x over 0 <= x <= 1, x[i] integer where whole[i] is 1, under ``rows``; ``milp``'s result.
 
     The solver runs in a thread of its own, because Python cannot act on Ctrl-C inside it: an exception raised while
-    waiting goes up at once, and the thread, which cannot be stopped, ends with its time limit or with the process.
+    waiting goes up at once, and the thread, which cannot be stopped, ends with its time limit or with the process. The
+    same where the solver overruns its limit, which it does in long stages: then there is no solution.
     """
     results: list[OptimizeResult] = []
     errors: list[BaseException] = []
@@ -35,8 +41,8 @@ def integer_program(
 
     thread = threading.Thread(target=run, daemon=True, name="integer program")
     thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
+    while thread.is_alive() and clock.left > -GRACE:
+        thread.join(0.05)
     if errors:
         raise errors[0]
-    return results[0]
+    return results[0] if results else OptimizeResult({"x": None, "status": TIME_LIMIT})

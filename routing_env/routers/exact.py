@@ -2,8 +2,8 @@
 
     bound   linear relaxation over all routes of all nets, by column generation; the number reported is recomputed
             from its prices alone, in integers, by weak duality (``_lagrange``)
-    route   shortest choice among the routes of the relaxation; where it does not meet the bound, a mixed-integer
-            program over the moves that the prices leave (``_flow_model``)
+    route   shortest choice among the routes of the relaxation; where it does not meet the bound, among those of dives
+            (``_dive``) too; then a mixed-integer program over the moves that the prices leave (``_flow_model``)
 
 Wirelength is the official one: distinct planar edges and distinct via edges; vias are not limited. Overflow has to be
 zero. Beyond the memory limit both refuse, say the figure, and give the half-perimeter bound by name.
@@ -23,7 +23,8 @@ import numpy as np
 from routing_env import metrics
 from routing_env.problem import Problem
 from routing_env.routers import _flow_model
-from routing_env.routers._columns import STAGES, Relaxation, choose, enrich, relax
+from routing_env.routers._columns import STAGES, Relaxation, choose, relax
+from routing_env.routers._dive import dive
 from routing_env.routers._lagrange import ONE, Model, model_of
 from routing_env.routers._protocol import Clock, Progress
 from routing_env.routers._steiner import Longs
@@ -35,9 +36,10 @@ MEMORY_LIMIT = 4 * 2**30
 """bytes"""
 ROUTES_A_NET = 40
 """columns that a net is expected to need, for the memory estimate"""
-SHAKES = 20
-"""rounds of further routes, where those of the relaxation do not meet the bound"""
+DIVES = 3
+"""searches for further routes, where those of the relaxation do not meet the bound"""
 CHOICE_SECONDS = 30.0
+"""of one step without a time limit"""
 
 
 @dataclass(frozen=True)
@@ -169,15 +171,18 @@ class _Search:
             self._take([])
             return
         rng = np.random.default_rng(seed)
-        for attempt in range(2):
+        for attempt in range(DIVES + 1):
             if self.status == "optimal" or self.clock.over:
                 return
             if attempt:
-                enrich(pool, prices, rng, SHAKES, self.clock)
-            seconds = CHOICE_SECONDS if self.clock.left == float("inf") else max(self.clock.left / 3, 0.01)
-            self._take(choose(pool, self.wirelength, Clock(seconds)))
+                self._take(dive(pool, prices, rng, self._part()))
+            self._take(choose(pool, prices, self.wirelength, self._part()))
             if self.progress:
                 self.progress(1, STAGES, f"bound {self.bound.value}, wirelength {self.wirelength}")
+
+    def _part(self) -> Clock:
+        """The clock of a step that must leave time for others."""
+        return Clock(CHOICE_SECONDS if self.clock.left == float("inf") else max(self.clock.left / 3, 0.01))
 
     def finish(self, any_will_do: bool = False) -> None:
         """Close the gap by the flow model, where memory and time allow."""
