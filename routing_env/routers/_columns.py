@@ -203,10 +203,10 @@ def choose(pool: Pool, best: Priced, below: int | None, clock: Clock) -> list[Lo
         limits.append(LinearConstraint(use, -np.inf, pool.model.capacity[tight]))
     if below is not None:
         limits.append(LinearConstraint(lengths[None, :], -np.inf, below - 1))
-    found = integer_program(lengths, np.ones(len(lengths), np.int64), limits, clock)
-    if found.x is None:
+    x, _ = integer_program(lengths, np.ones(len(lengths), np.int64), limits, clock)
+    if x is None:
         return None
-    taken = np.flatnonzero(found.x > 0.5)
+    taken = np.flatnonzero(x > 0.5)
     return [pool.edges[i] for i in taken[np.argsort(np.array(pool.net)[taken])]]
 
 

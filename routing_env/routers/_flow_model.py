@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_array
 
-from routing_env.routers._integer_program import integer_program
+from routing_env.routers._integer_program import INFEASIBLE, integer_program
 from routing_env.routers._lagrange import Model, Priced, surviving_arcs
 from routing_env.routers._protocol import Clock
 from routing_env.routers._steiner import FAR, Longs, grown_tree
@@ -115,12 +115,12 @@ def solve(model: Model, moves: list[Moves], below: int | None, clock: Clock, any
     cost, whole = np.zeros(columns), np.zeros(columns, np.int64)
     cost[binary] = 0.0 if any_will_do else 1.0
     whole[binary] = 1
-    found = integer_program(cost, whole, [rows.constraint(columns)], clock)
-    if found.x is None:
-        return Outcome(None, found.status == 2)
-    taken = found.x[binary] > 0.5
+    x, status = integer_program(cost, whole, [rows.constraint(columns)], clock)
+    if x is None:
+        return Outcome(None, status == INFEASIBLE)
+    taken = x[binary] > 0.5
     routes = [_tree_of(model, net, edge[taken & (net_of == net)]) for net in range(len(moves))]
-    return Outcome(routes, found.status == 0)
+    return Outcome(routes, status == 0)
 
 
 def _net_rows(model: Model, net: int, arc: Longs, use: Longs, rows: _Rows) -> int:

@@ -12,18 +12,20 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from routing_env.routers._protocol import Clock
 
-__all__ = ["integer_program"]
+__all__ = ["INFEASIBLE", "TIME_LIMIT", "integer_program"]
 
 GRACE = 1.0
 """seconds that the solver may overrun"""
-TIME_LIMIT = 1
-"""``milp``'s status of a search that time ended"""
+TIME_LIMIT, INFEASIBLE = 1, 2
 
 
 def integer_program(
     cost: NDArray[np.float64], whole: NDArray[np.int64], rows: Sequence[LinearConstraint], clock: Clock
-) -> OptimizeResult:
-    """Minimise cost @ x over 0 <= x <= 1, x[i] integer where whole[i] is 1, under ``rows``; ``milp``'s result.
+) -> tuple[NDArray[np.float64] | None, int]:
+    """Minimise cost @ x over 0 <= x <= 1, x[i] integer where whole[i] is 1, under ``rows``.
+
+    Returns:
+        x or None where none was found; ``milp``'s status: 0 complete, TIME_LIMIT, INFEASIBLE.
 
     The solver runs in a thread of its own, because Python cannot act on Ctrl-C inside it: an exception raised while
     waiting goes up at once, and the thread, which cannot be stopped, ends with its time limit or with the process. The
@@ -45,4 +47,4 @@ def integer_program(
         thread.join(0.05)
     if errors:
         raise errors[0]
-    return results[0] if results else OptimizeResult({"x": None, "status": TIME_LIMIT})
+    return (results[0].x, int(results[0].status)) if results else (None, TIME_LIMIT)
