@@ -21,7 +21,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.utils import polyak_update
 
 import optimizers
-from agents.networks import RoutingPolicy
+from agents.networks import HIDDEN, RoutingPolicy, q_values
 from agents.td import choose, double_dqn_target, linear, td_loss
 
 __all__ = ["DoubleDQN", "MaskedReplay"]
@@ -101,7 +101,7 @@ class DoubleDQN(DQN):
         reward_scale: float = 1.0,
         loss: str = "huber",
         initialisation: str = "he",
-        net_arch: tuple[int, ...] = (32, 64, 32),
+        net_arch: tuple[int, ...] = HIDDEN,
         passes: int = 500,
         target_connections: int | None = None,
         seed: int | None = None,
@@ -116,7 +116,7 @@ class DoubleDQN(DQN):
         self.rng = np.random.default_rng(seed)
         self.history: list[dict[str, Any]] = []
         """one row a finished pass: pass, routed, wirelength, overflow, reward"""
-        self.connections_ended = 0
+        self.connections_ended, self.target_moves = 0, 0
         if policy == "MlpPolicy":
             policy = RoutingPolicy
             arguments = {"initialisation": initialisation, "net_arch": list(net_arch)}
@@ -145,7 +145,8 @@ class DoubleDQN(DQN):
             obs, moves, reward, terminated, next_obs, next_mask = replay.draw(batch_size)
             with torch.no_grad():
                 target = double_dqn_target(
-                    reward * self.reward_scale, terminated, policy.q_net(next_obs), policy.q_net_target(next_obs),
+                    reward * self.reward_scale, terminated, q_values(policy.q_net, next_obs),
+                    q_values(policy.q_net_target, next_obs),
                     self.gamma, next_mask if self.masked else None,
                 )  # fmt: skip
             policy.optimizer.step(self._closure(obs, moves, target))
@@ -153,12 +154,12 @@ class DoubleDQN(DQN):
 
     def _closure(self, obs: torch.Tensor, moves: torch.Tensor, target: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Loss and gradient at the current weights, on one batch."""
-        parameters = list(self.policy.q_net.parameters())
+        parameters = [one for group in self.policy.optimizer.param_groups for one in group["params"]]
 
         def closure(backward: bool = True) -> torch.Tensor:
             for parameter in parameters:
                 parameter.grad = None
-            loss = td_loss(self.policy.q_net(obs), moves, target, self.loss)
+            loss = td_loss(q_values(self.policy.q_net, obs), moves, target, self.loss)
             if backward:
                 loss.backward()
                 if self.max_grad_norm < np.inf:
@@ -186,7 +187,7 @@ class DoubleDQN(DQN):
         coins = self.rng.random((2, len(obs)))
         explore = torch.from_numpy(coins[0] < epsilon)
         with torch.no_grad():
-            q = self.policy.q_net(obs).cpu()
+            q = q_values(self.policy.q_net, obs).cpu()
         moves: NDArray[np.int64] = choose(
             q, None if mask is None else mask.cpu(), explore, torch.from_numpy(coins[1])
         ).numpy()
@@ -225,7 +226,7 @@ class DoubleDQN(DQN):
             due = self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0
         else:
             reached = self.connections_ended // self.target_connections
-            due, self._target_moves = reached > getattr(self, "_target_moves", 0), reached
+            due, self.target_moves = reached > self.target_moves, reached
         if due:
             polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
         self.exploration_rate = linear(

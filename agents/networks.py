@@ -8,7 +8,7 @@ import torch
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
-__all__ = ["HIDDEN", "RoutingPolicy", "initialise"]
+__all__ = ["HIDDEN", "RoutingPolicy", "initialise", "q_values"]
 
 HIDDEN = (32, 64, 32)
 """hidden layers of the published network"""
@@ -36,6 +36,26 @@ def initialise(module: nn.Module, kind: str) -> None:
             nn.init.zeros_(layer.bias)
 
 
+def q_values(network: nn.Module, obs: torch.Tensor) -> torch.Tensor:
+    """Q-values (B, moves) of observations (B, entries), float32.
+
+    For a plain stack of linear layers and ReLUs the layers are applied one by one, the same arithmetic without the
+    bookkeeping of module calls, which is most of the cost at these sizes.
+    """
+    stack = getattr(network, "q_net", None)
+    if not isinstance(stack, nn.Sequential) or obs.dim() != 2:
+        values: torch.Tensor = network(obs)
+        return values
+    for layer in stack:
+        if isinstance(layer, nn.Linear):
+            obs = nn.functional.linear(obs, layer.weight, layer.bias)
+        elif isinstance(layer, nn.ReLU):
+            obs = torch.relu(obs)
+        else:
+            obs = layer(obs)
+    return obs
+
+
 class RoutingPolicy(DQNPolicy):
     """DQN's policy with first weights of a chosen kind; the target network starts as a copy."""
 
@@ -51,8 +71,7 @@ class RoutingPolicy(DQNPolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"initialisation": self.initialisation}
 
-    @torch.no_grad()
-    def values(self, obs: torch.Tensor) -> torch.Tensor:
-        """Q-values (B, moves) of observations (B, entries)."""
-        values: torch.Tensor = self.q_net(obs)
-        return values
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch only where the mode changes: Stable-Baselines3 asks before every rollout and every update."""
+        if mode != self.training:
+            super().set_training_mode(mode)

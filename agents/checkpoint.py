@@ -1,0 +1,89 @@
+"""Exact checkpoints of a DoubleDQN: tensors and JSON, no pickle.
+
+Everything that the next move depends on is in one file: policy, target, optimizer, replay, counters, the states of
+all random generators and of the environment. Taken at the start of a rollout, when the last transition is stored and
+learnt from; a run resumed from it goes on as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.double_dqn import DoubleDQN, MaskedReplay
+from agents.records import write_atomically
+from agents.sb3_vec_env import RoutingVecEnv
+
+__all__ = ["load", "load_weights", "save"]
+
+COUNTERS = (
+    "num_timesteps", "_n_calls", "_n_updates", "_episode_num", "connections_ended", "exploration_rate",
+    "_current_progress_remaining", "history", "target_moves",
+)  # fmt: skip
+REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts", "next_masks")
+
+
+def save(agent: DoubleDQN, path: Path) -> None:
+    """Write a checkpoint, whole or not at all."""
+    env, replay = agent.env, agent.replay_buffer
+    assert isinstance(env, RoutingVecEnv)
+    assert isinstance(replay, MaskedReplay)
+    filled = replay.buffer_size if replay.full else replay.pos
+    state = env.venv.get_state()
+    generator = state.pop("np_random")
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002  Stable-Baselines3 draws from it
+    key = legacy["state"].pop("key")
+    plain = {
+        "counters": {name: getattr(agent, name) for name in COUNTERS},
+        "replay": {"pos": replay.pos, "full": replay.full},
+        "generators": {"agent": agent.rng.bit_generator.state, "env": generator, "numpy": legacy},
+        "env": {name: value for name, value in state.items() if not isinstance(value, np.ndarray)},
+    }
+    tensors = {
+        "policy": agent.policy.state_dict(),
+        "optimizer": agent.policy.optimizer.state_dict(),
+        "replay": {name: torch.from_numpy(getattr(replay, name)[:filled]) for name in REPLAY},
+        "env": {name: torch.from_numpy(value) for name, value in state.items() if isinstance(value, np.ndarray)},
+        "last_obs": torch.from_numpy(np.array(agent._last_obs)),
+        "torch": torch.get_rng_state(),
+        "numpy": torch.from_numpy(key.astype(np.int64)),
+        "plain": json.dumps(plain),
+    }
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(agent: DoubleDQN, path: Path) -> None:
+    """Put an agent built from the same settings where the checkpoint was taken."""
+    tensors = torch.load(path, weights_only=True, map_location=agent.device)
+    plain: dict[str, Any] = json.loads(tensors["plain"])
+    env, replay = agent.env, agent.replay_buffer
+    assert isinstance(env, RoutingVecEnv)
+    assert isinstance(replay, MaskedReplay)
+    agent.policy.load_state_dict(tensors["policy"])
+    agent.policy.optimizer.load_state_dict(tensors["optimizer"])
+    for name, values in tensors["replay"].items():
+        getattr(replay, name)[: len(values)] = values.cpu().numpy()
+    replay.pos, replay.full = plain["replay"]["pos"], plain["replay"]["full"]
+    for name, value in plain["counters"].items():
+        setattr(agent, name, value)
+    arrays = {name: value.cpu().numpy() for name, value in tensors["env"].items()}
+    env.venv.set_state(arrays | plain["env"] | {"np_random": plain["generators"]["env"]})
+    agent.rng.bit_generator.state = plain["generators"]["agent"]
+    torch.set_rng_state(tensors["torch"].cpu())
+    legacy = plain["generators"]["numpy"]
+    legacy["state"]["key"] = tensors["numpy"].cpu().numpy().astype(np.uint32)
+    np.random.set_state(legacy)  # noqa: NPY002
+    agent._last_obs = tensors["last_obs"].cpu().numpy()
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The policy's weights of a checkpoint."""
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")["policy"]
+    return weights

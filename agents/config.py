@@ -1,0 +1,142 @@
+"""What a training run needs to know; the command line is derived from it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optimizers
+from routing_env import Problem, read_problem
+from routing_env.generators.published import published
+from routing_env.plugins import names
+
+__all__ = ["TrainConfig", "problem_of"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One double-DQN agent on one netlist."""
+
+    netlist: str = "published:0"
+    """a netlist file, or published:SEED for a netlist of the published kind (8 x 8 x 2, 50 two-pin nets)"""
+    optimizer: str = "torch.adam"
+    """optimizer by name; torch.NAME are torch's"""
+    option: tuple[str, ...] = ()
+    """options of the optimizer as NAME=VALUE"""
+    learning_rate: float | None = None
+    """step size; none for the optimizer's own default"""
+    final_rate: float = 0.1
+    """share of the learning rate that is left after the last pass; in between it falls linearly"""
+    passes: int = 500
+    """passes over the netlist, all environments together"""
+    seed: int = 0
+    """seed of the weights, exploration and replay"""
+    environments: int = 1
+    """copies of the netlist routed at the same time"""
+
+    observation: str = "scaled"
+    """what the agent sees: published, scaled or window"""
+    reward: str = "published"
+    """what it is paid: published or overflow"""
+    reward_scale: float = 0.1
+    """factor on rewards before they are learnt from"""
+    max_steps: int | None = None
+    """moves a connection may take; none for 50 on 8 x 8 tiles, 3 (columns + rows) on larger grids"""
+    via_capacity: int | None = None
+    """wires on one via; none for no limit"""
+    keep_failed: bool = True
+    """whether wires of a connection given up stay until the pass ends"""
+
+    hidden: tuple[int, ...] = (32, 64, 32)
+    """sizes of the hidden layers"""
+    initialisation: Literal["he", "published", "torch"] = "he"
+    """first weights: he, published (uniform within 0.5) or torch"""
+    loss: Literal["huber", "squared", "published"] = "huber"
+    """loss of the temporal-difference error"""
+    gamma: float = 0.9
+    """discount per move"""
+    batch: int = 64
+    """transitions per update"""
+    replay: int = 50_000
+    """transitions kept"""
+    learning_starts: int = 500
+    """moves made at random before the first update"""
+    train_every: int = 4
+    """moves of each environment between updates"""
+    updates: int = 4
+    """updates each time"""
+    target_every: int = 100
+    """moves between updates of the target network"""
+    target_connections: int | None = None
+    """if given, connections between updates of the target network, instead of moves"""
+    tau: float = 1.0
+    """how far the target network is moved: 1 copies"""
+    max_grad_norm: float = 10.0
+    """gradients are clipped to this norm"""
+    masked: bool = True
+    """whether moves that change nothing are left out of exploration, choice and target"""
+    epsilon_start: float = 1.0
+    """share of random moves at first"""
+    epsilon_end: float = 0.01
+    """share of random moves later on"""
+    epsilon_fraction: float = 0.01
+    """share of the passes over which the one goes over to the other"""
+    demonstrations: int = 0
+    """how often the A* routes of the netlist are put into the replay before training"""
+
+    checkpoint_seconds: float = 30.0
+    """time between checkpoints"""
+    tensorboard: bool = True
+    """whether curves are written for TensorBoard"""
+
+    def __post_init__(self) -> None:
+        """Check every value that has a rule."""
+        for name in ("passes", "environments", "batch", "replay", "train_every", "updates", "target_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("gamma", "tau", "epsilon_start", "epsilon_end", "epsilon_fraction", "final_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name in ("demonstrations", "learning_starts"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        for folder, value in (("observations", self.observation), ("rewards", self.reward)):
+            if value not in names(folder):
+                raise ValueError(f"{folder} has no {value!r}; it has: {', '.join(names(folder))}")
+        optimizers.check_options(self.optimizer, self.optimizer_options)
+
+    @property
+    def optimizer_options(self) -> dict[str, Any]:
+        """The options as a dictionary.
+
+        Raises:
+            ValueError: one is not NAME=VALUE.
+        """
+        options = {}
+        for text in self.option:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"option {text!r} is not NAME=VALUE")
+            try:
+                options[name.strip().replace("-", "_")] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                options[name.strip().replace("-", "_")] = value
+        return options
+
+
+def problem_of(netlist: str) -> Problem:
+    """The problem of a netlist file or of ``published:SEED``.
+
+    Raises:
+        ValueError: the seed is no number.
+        FormatError, OSError: the file cannot be read.
+    """
+    kind, colon, seed = netlist.partition(":")
+    if kind == "published" and colon:
+        if not seed.isdigit():
+            raise ValueError(f"netlist {netlist!r}: the seed must be a whole number, got {seed!r}")
+        return published(seed=int(seed))
+    return read_problem(netlist)
