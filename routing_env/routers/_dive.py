@@ -66,7 +66,7 @@ def _part(model: Model, nets: list[int], capacity: Longs) -> Model:
     first = np.cumsum([0] + [len(nodes) for nodes in ends])
     return replace(
         model, nets=model.nets[nets], demand=model.demand[nets], terminals=np.concatenate(ends), first=first,
-        capacity=capacity.copy(),
+        capacity=capacity.copy(), floor=model.floor[nets],
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ exact (Dreyfus-Wagner), the sums are exact: the bound is a proof. With base cost
 wirelength possible, a value above b * L proves that no routing without overflow exists (Farkas).
 
 Source: Held and Karp (1970); Ahuja, Magnanti, Orlin, "Network Flows", chapter 16.
-Differs: a net with more than MOST_TERMINALS tiles (fewer on big grids) is bounded by the cheapest tree over that many
-of its tiles.
+Differs: a net with more than ``Model.most`` tiles (MOST_TERMINALS, fewer where that takes too long) is bounded by
+the cheapest tree over that many of its tiles, or by its half-perimeter.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing_env.grid import Grid, Ints, grid_of
+from routing_env.metrics import net_bound
 from routing_env.problem import Problem
 from routing_env.routers._protocol import Clock
 from routing_env.routers._steiner import FAR, Longs, arc_costs, edge_costs, routes
@@ -33,10 +34,12 @@ __all__ = ["MOST_TERMINALS", "ONE", "Model", "Priced", "cheapest", "fixed_point"
 ONE = 2**28
 """the fixed-point number 1: cost of one edge, unit of the prices"""
 MOST_TERMINALS = 9
-MOST_WORK = 50_000_000
-"""nodes * 3**terminals: steps of one exact tree"""
-CHUNK = 64
-"""nets between two looks at the clock"""
+MOST_WORK = 2e10
+"""steps (of about a nanosecond) of one look at all nets; where more are needed, the trees join fewer terminals"""
+CHUNK_WORK = 1e7
+"""steps between two looks at the clock"""
+DIJKSTRA_STEPS = 100
+"""a node's part of Dijkstra's algorithm, in steps of merging two labels"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,8 @@ class Model:
     demand: Longs  # (nets, layers)
     terminals: Longs  # nodes of all nets, one after the other; the first ones of a net lie far apart
     first: Longs  # (nets + 1,)
+    most: int  # terminals of a net that its exact tree joins
+    floor: Longs  # (nets,): half-perimeter bound of the nets that have more; else 0
 
     @property
     def layer_edges(self) -> int:
@@ -60,12 +65,6 @@ class Model:
     def longest(self) -> int:
         """More edges than any routing without redundant ones has."""
         return len(self.nets) * (self.grid.nodes - 1)
-
-    @property
-    def most(self) -> int:
-        """Terminals of a net that its exact tree joins."""
-        work = max(MOST_WORK // max(self.grid.nodes, 1), 1)
-        return max(2, min(MOST_TERMINALS, int(np.log(work) / np.log(3))))
 
     def ends(self, net: int) -> Longs:
         """The terminals of the net at a position of ``nets``."""
@@ -103,9 +102,18 @@ def model_of(problem: Problem) -> Model:
     step = np.maximum(step, 1).repeat(grid.edges // grid.shape[2])
     planar = np.arange(grid.edges) % 3 != 2
     capacity[planar] -= capacity[planar] % step[planar]
+    size = np.array([len(nodes) for nodes in tiles], np.int64)
+    most = next((k for k in range(MOST_TERMINALS, 2, -1) if _work(grid.nodes, size, k).sum() <= MOST_WORK), 2)
+    floor = [net_bound(problem, problem.nets[net]) if n > most else 0 for net, n in zip(nets, size, strict=True)]
     return Model(grid, grid.edge_of_move(), capacity, np.array(nets, np.int64), demand,
                  np.concatenate([*spread, np.empty(0, np.int64)]).astype(np.int64),
-                 np.cumsum([0] + [len(nodes) for nodes in spread]).astype(np.int64))  # fmt: skip
+                 np.concatenate([[0], np.cumsum(size)]), most, np.array(floor, np.int64))  # fmt: skip
+
+
+def _work(nodes: int, size: Longs, most: int) -> NDArray[np.float64]:
+    """(nets,): steps of the exact tree of each net of ``size`` terminals, and of growing it to all of them."""
+    k = np.minimum(size, most) - 1.0
+    return nodes * (3**k / 2 + 2**k * DIJKSTRA_STEPS + np.where(size > most, size * DIJKSTRA_STEPS, 0))
 
 
 def _far_first(grid: Grid, nodes: Longs) -> Longs:
@@ -138,16 +146,18 @@ def cheapest(model: Model, prices: Longs, base: int = ONE, clock: Clock | None =
     prices[2::3] = 0
     least: list[int] = []
     found: list[Longs] = []
-    for at in range(0, len(model.nets), CHUNK):
+    work = _work(model.grid.nodes, np.diff(model.first), model.most)
+    chunk = (np.cumsum(work) // CHUNK_WORK).astype(np.int64)
+    starts = np.unique(chunk, return_index=True)[1].tolist()
+    for at, end in pairwise([*starts, len(model.nets)]):
         if clock and clock.over:
             return None
-        nets = slice(at, at + CHUNK)
         costs, flat, begin = routes(
             model.grid.neighbour, model.move_edge, base, prices, model.capacity, model.grid.exists, model.layer_edges,
-            model.demand[nets], model.terminals, model.first[at : at + CHUNK + 1], model.most,
+            model.demand[at:end], model.terminals, model.first[at : end + 1], model.most,
         )  # fmt: skip
         edges = np.array(flat, np.int64)
-        least += costs.tolist()
+        least += np.maximum(costs, base * model.floor[at:end]).tolist()
         found += [np.unique(edges[a:b]) for a, b in pairwise(begin)]
     priced = np.flatnonzero(prices)
     pay = sum(p * c for p, c in zip(prices[priced].tolist(), model.capacity[priced].tolist(), strict=True))

@@ -9,7 +9,7 @@ Wirelength is the official one: distinct planar edges and distinct via edges; vi
 zero. Beyond the memory limit both refuse, say the figure, and give the half-perimeter bound by name.
 
 Source: Dantzig and Wolfe (1960); Wong (1984); HiGHS through scipy solves the linear and integer programs.
-Differs: nets of more than nine tiles are bounded by nine of them (the routes still join all).
+Differs: nets of more than nine tiles are bounded by nine of them or their half-perimeter (the routes still join all).
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ class _Search:
         self.relaxation = found
         lp, value = found.best.bound / ONE, -(-found.best.bound // ONE)
         message = f"{found.rounds} rounds, {len(found.pool.net)} routes" + ("" if found.converged else "; time limit")
+        if self.model.floor.any():
+            message += f"; nets of more than {self.model.most} tiles are bounded by that many of them"
         if found.infeasible:
             self.status, self.proof = "infeasible", "prices"
             lp = min(lp, float(self.model.longest))
