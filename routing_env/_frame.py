@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,6 +100,7 @@ class _Canvas:
         part[...] = np.rint(part + cover[..., None] * (_rgb(colour) - part.astype(np.float64)))
 
 
+@cache
 def _rgb(colour: str) -> NDArray[np.float64]:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float64)
 

@@ -139,12 +139,15 @@ def _check_grid(problem: Problem) -> None:
 def check_net(problem: Problem, net: Net) -> None:
     """Raise ProblemError where a net breaks a rule."""
     check_name(net.name)
-    if not (net.id.isascii() and net.id.isdigit() and len(net.id) <= 18):
-        raise ProblemError(f"net {net.name!r}: id {net.id[:60]!r} is not a number of 1 to 18 digits")
+    if not (isinstance(net.id, str) and net.id.isascii() and net.id.isdigit() and len(net.id) <= 18):
+        raise ProblemError(f"net {net.name!r}: id {str(net.id)[:60]!r} is not a text of 1 to 18 digits")
     _check_integers((net.min_width,), f"net {net.name!r}: minimum width")
     if not 0 <= net.min_width <= LARGEST_CAPACITY:
         raise ProblemError(f"net {net.name!r}: minimum width {net.min_width} lies outside 0..{LARGEST_CAPACITY}")
-    _check_integers(chain.from_iterable(net.pins), f"net {net.name!r}: pin")
+    try:
+        _check_integers(chain.from_iterable(net.pins), f"net {net.name!r}: pin")
+    except TypeError:
+        raise ProblemError(f"net {net.name!r}: pins {str(net.pins)[:60]} are not tuples (x, y, layer)") from None
     width, height, layers = problem.shape
     (left, bottom), (dx, dy) = problem.origin, problem.tile_size
     right, top = left + width * dx, bottom + height * dy
@@ -159,8 +162,8 @@ def check_net(problem: Problem, net: Net) -> None:
 
 def check_name(name: str) -> None:
     """Raise ProblemError where a net's name could not stand alone in a netlist or solution file."""
-    if not name or not name.isprintable() or " " in name:
-        raise ProblemError(f"net name {name[:60]!r} is empty, holds white space or a character that does not print")
+    if not isinstance(name, str) or not name or not name.isprintable() or " " in name:
+        raise ProblemError(f"net name {str(name)[:60]!r} is empty, holds white space or what does not print")
     if len(name) > LONGEST_NAME:
         raise ProblemError(f"net name {name[:60]!r}... is longer than {LONGEST_NAME:,} characters")
     if name == "!" or name[0] == "(":

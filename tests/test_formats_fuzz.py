@@ -88,7 +88,7 @@ def broken(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
     return text
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(broken(problems().map(ISPD.format) | problems(planar=True).map(Labyrinth.format)))
 def test_a_broken_netlist_is_read_or_gives_one_format_error(text):
     try:
@@ -100,7 +100,7 @@ def test_a_broken_netlist_is_read_or_gives_one_format_error(text):
         assert problem.width * problem.height * len(problem.layers) <= LARGEST_GRID
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_broken_solution_is_read_or_gives_one_format_error(data):
     problem = data.draw(problems(nets=3))
@@ -126,7 +126,7 @@ def test_any_bytes_are_text_or_a_format_error(data, name):
         assert isinstance(text, str)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), problems())
 def test_one_wrong_byte_in_a_packed_netlist_is_noticed_or_harmless(data, problem):
     pack, name = data.draw(st.sampled_from([(gzip.compress, "a.gz"), (bz2.compress, "a.bz2")]))
