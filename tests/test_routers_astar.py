@@ -12,7 +12,7 @@ from routing_env.decompose import connections
 from routing_env.grid import grid_of
 from routing_env.metrics import lower_bound, summary
 from routing_env.routers import astar
-from routing_env.routers._search import Prices, board_of, scratch_of, search, trace
+from routing_env.routers._search import ANY, Prices, board_of, scratch_of, search, trace
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -50,7 +50,7 @@ def test_a_search_costs_what_networkx_says(seed, layers):
     for _ in range(40):
         sources = np.unique(rng.integers(0, grid.nodes, rng.integers(1, 4))).astype(np.int32)
         targets = np.unique(rng.integers(0, grid.nodes, rng.integers(1, 4))).astype(np.int32)
-        found = search(table, scratch, prices, 0, need, sources, targets, table.whole)
+        found = search(table, scratch, prices, 0, need, sources, targets, table.whole, ANY)
         reach = nx.multi_source_dijkstra_path_length(graph, set(sources.tolist()), weight="cost")
         expected = min((reach[t] for t in targets.tolist() if t in reach), default=None)
         if expected is None:

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from routing_env.grid import Grid, Ints
 
-__all__ = ["Board", "Prices", "Scratch", "board_of", "pop", "push", "scratch_of", "search", "trace"]
+__all__ = ["ANY", "Board", "Prices", "Scratch", "board_of", "pop", "push", "scratch_of", "search", "trace"]
 
 Longs = NDArray[np.int64]
+ANY = 2**48
+"""a limit that no path reaches"""
 
 
 class Board(NamedTuple):
@@ -147,8 +149,25 @@ def _target_box(board: Board, scratch: Scratch, targets: Ints, search_id: int) -
 
 
 @njit(cache=True)
+def _sow(board: Board, scratch: Scratch, prices: Prices, sources: Ints, around: tuple[int, int, int, int, int, int],
+         limit: int, shift: int) -> int:  # fmt: skip
+    """Put the sources into the heap; return its size."""
+    x0, x1, y0, y1, z0, z1 = around
+    size = 0
+    for node in sources:
+        scratch.seen[node] = 2 * scratch.stamp[0]
+        scratch.g[node] = 0
+        scratch.came[node] = -1
+        h, left = _left(board.at, board.climb, node, x0, x1, y0, y1, z0, z1, prices.unit, prices.via)
+        if h <= limit:
+            push(scratch.keys, scratch.heap, size, (h << shift) | left, node)
+            size += 1
+    return size
+
+
+@njit(cache=True)
 def search(board: Board, scratch: Scratch, prices: Prices, net: int, need: Ints, sources: Ints, targets: Ints,
-           box: Ints) -> int:  # fmt: skip
+           box: Ints, limit: int) -> int:  # fmt: skip
     """Settle nodes from the sources until one is a target.
 
     Args:
@@ -158,6 +177,7 @@ def search(board: Board, scratch: Scratch, prices: Prices, net: int, need: Ints,
         sources: distinct nodes at distance 0; repeated ones are harmless but fill the heap.
         targets: nodes to reach, at least one.
         box: (4,) columns and rows that the search keeps to; it holds sources and targets.
+        limit: dearer paths are not looked for.
 
     Returns:
         The target reached, -1 for none; ``scratch.g`` of it is its distance, ``trace`` its path.
@@ -170,14 +190,7 @@ def search(board: Board, scratch: Scratch, prices: Prices, net: int, need: Ints,
     shift = 1  # bits of a key below f: they hold the fewest steps left
     while (2 * np.int64(at[-1, 0]) + 2 * at[-1, 1] + 4 * len(climb) + 2) >> shift:
         shift += 1
-    size = 0
-    for node in sources:
-        seen[node] = 2 * stamp
-        g[node] = 0
-        came[node] = -1
-        h, left = _left(at, climb, node, x0, x1, y0, y1, z0, z1, prices.unit, prices.via)
-        push(keys, heap, size, (h << shift) | left, node)
-        size += 1
+    size = _sow(board, scratch, prices, sources, (x0, x1, y0, y1, z0, z1), limit, shift)
     while size:
         node = heap[0]
         pop(keys, heap, size)
@@ -198,10 +211,12 @@ def search(board: Board, scratch: Scratch, prices: Prices, net: int, need: Ints,
             total = g[node] + cost
             if seen[after] == 2 * stamp and g[after] <= total:
                 continue
+            h, left = _left(at, climb, after, x0, x1, y0, y1, z0, z1, prices.unit, prices.via)
+            if total + h > limit:
+                continue
             seen[after] = 2 * stamp
             g[after] = total
             came[after] = move
-            h, left = _left(at, climb, after, x0, x1, y0, y1, z0, z1, prices.unit, prices.via)
             push(keys, heap, size, ((total + h) << shift) | left, after)
             size += 1
     return -1

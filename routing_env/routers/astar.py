@@ -24,7 +24,7 @@ from routing_env.decompose import connections
 from routing_env.grid import NO_LIMIT, Grid, Ints, grid_of
 from routing_env.problem import Problem
 from routing_env.routers._protocol import Clock, Progress
-from routing_env.routers._search import Board, Prices, Scratch, board_of, scratch_of, search, trace
+from routing_env.routers._search import ANY, Board, Prices, Scratch, board_of, scratch_of, search, trace
 from routing_env.solution import Solution
 
 __all__ = ["paths", "route"]
@@ -154,7 +154,7 @@ def _pair(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: 
           filled: int, size: NDArray[np.int64]) -> int:  # fmt: skip
     """Route one connection alone and charge it."""
     net = row[0]
-    found = search(board, scratch, prices, net, need[net], row[1:2], row[2:3], board.whole)
+    found = search(board, scratch, prices, net, need[net], row[1:2], row[2:3], board.whole, ANY)
     size[0] = 0
     if found < 0:
         return filled
@@ -177,7 +177,7 @@ def _grow(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: 
     tree = rows[0, 1:2].copy()
     sizes[:] = 0
     for k in range(len(rows)):
-        found = search(board, scratch, prices, net, need[net], tree, open_pins[:pins_left], board.whole)
+        found = search(board, scratch, prices, net, need[net], tree, open_pins[:pins_left], board.whole, ANY)
         if found < 0:
             break
         walk = space[filled:]
