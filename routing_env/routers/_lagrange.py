@@ -34,8 +34,8 @@ __all__ = ["MOST_TERMINALS", "ONE", "Model", "Priced", "cheapest", "fixed_point"
 ONE = 2**28
 """the fixed-point number 1: cost of one edge, unit of the prices"""
 MOST_TERMINALS = 9
-MOST_WORK = 2e10
-"""steps (of about a nanosecond) of one look at all nets; where more are needed, the trees join fewer terminals"""
+MOST_WORK = 6e9
+"""steps (of a few nanoseconds) of one look at all nets; where more are needed, the trees join fewer terminals"""
 CHUNK_WORK = 1e7
 """steps between two looks at the clock"""
 DIJKSTRA_STEPS = 100
