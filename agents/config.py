@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from routing_env import Problem, read_problem
 from routing_env.generators.published import published
 from routing_env.plugins import names
 
-__all__ = ["TrainConfig", "problem_of"]
+__all__ = ["TrainConfig", "parse_options", "problem_of"]
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,26 @@ class TrainConfig:
         Raises:
             ValueError: one is not NAME=VALUE.
         """
-        options = {}
-        for text in self.option:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise ValueError(f"option {text!r} is not NAME=VALUE")
-            try:
-                options[name.strip().replace("-", "_")] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                options[name.strip().replace("-", "_")] = value
-        return options
+        return parse_options(self.option)
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` texts as a dictionary; values are Python literals, else text.
+
+    Raises:
+        ValueError: one is not NAME=VALUE.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"option {text!r} is not NAME=VALUE")
+        name = name.strip().replace("-", "_")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
 
 
 def problem_of(netlist: str) -> Problem:

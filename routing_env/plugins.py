@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["FOLDERS", "names", "pick"]
+__all__ = ["FOLDERS", "names", "nearest", "pick"]
 
 FOLDERS = ("observations", "rewards", "generators", "routers")
 
@@ -37,7 +38,11 @@ def pick(folder: str, name: str) -> Any:
     return getattr(module, module.__all__[0])
 
 
-def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{kind} has no {name!r}.{hint} It has: {', '.join(known)}"
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    return f"{kind} has no {name!r}{nearest(name, known)}; it has: {', '.join(known)}"

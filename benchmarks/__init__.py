@@ -1,0 +1,1 @@
+"""Experiments, comparisons and their tables and figures."""
