@@ -42,8 +42,8 @@ def demonstrate(agent: DoubleDQN, problem: Problem, times: int, options: dict[st
     replay = agent.replay_buffer
     assert isinstance(replay, MaskedReplay)
     env = RoutingVecEnv([problem], **options)
-    obs = env.reset()
-    rows = []
+    obs: Any = env.reset()
+    rows: list[tuple[Any, ...]] = []
     grid = grid_of(problem)
     for walk in astar.paths(problem):
         for move in moves_of(grid, walk):
@@ -58,7 +58,7 @@ def demonstrate(agent: DoubleDQN, problem: Problem, times: int, options: dict[st
             obs = env.reset()
     env.close()
     for _ in range(times):
-        for seen, after, move, reward, done, infos in rows:
+        for seen, after, played, reward, done, infos in rows:
             many = replay.n_envs
-            replay.add(seen.repeat(many, 0), after.repeat(many, 0), move.repeat(many), reward, done, infos * many)
+            replay.add(seen.repeat(many, 0), after.repeat(many, 0), played.repeat(many), reward, done, infos * many)
     return len(rows) * times

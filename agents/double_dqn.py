@@ -149,7 +149,7 @@ class DoubleDQN(DQN):
                     q_values(policy.q_net_target, next_obs),
                     self.gamma, next_mask if self.masked else None,
                 )  # fmt: skip
-            policy.optimizer.step(self._closure(obs, moves, target))
+            policy.optimizer.step(self._closure(obs, moves, target))  # type: ignore[arg-type]  # a tensor is as good
         self._n_updates += gradient_steps
 
     def _closure(self, obs: torch.Tensor, moves: torch.Tensor, target: torch.Tensor) -> Callable[[], torch.Tensor]:
@@ -196,7 +196,7 @@ class DoubleDQN(DQN):
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        obs = torch.from_numpy(self._last_obs).to(self.device)  # type: ignore[arg-type]
+        obs = torch.from_numpy(np.asarray(self._last_obs)).to(self.device)
         mask = self._masks() if self.masked else None
         warming_up = self.num_timesteps < learning_starts
         moves = self._moves(obs, mask, 1.0 if warming_up else self.exploration_rate)

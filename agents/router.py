@@ -69,7 +69,7 @@ def route(
         raise RunError(f"{folder}: observation of size {sizes}")
     agent.policy.load_state_dict(checkpoint.load_weights(folder / "checkpoint.pt"))
     rng = np.random.default_rng(seed)
-    obs = env.reset()
+    obs: Any = env.reset()
     state = env.venv.state.state[0]
     while state[rules.PASSES] < passes:
         coins = torch.from_numpy(rng.random((2, 1)))

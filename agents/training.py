@@ -1,10 +1,10 @@
 """One training run in one folder: rows, checkpoints, the best pass, and going on after a stop.
 
-    config.json command.txt   what was asked for
-    rows.jsonl                one row a pass
-    checkpoint.pt             everything needed to go on with the same result
-    best.route best.json      the best pass (most connections, then reward) as a contest solution, and its score
-    tensorboard/              curves
+config.json command.txt   what was asked for
+rows.jsonl                one row a pass
+checkpoint.pt             everything needed to go on with the same result
+best.route best.json      the best pass (most connections, then reward) as a contest solution, and its score
+tensorboard/              curves
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ def read_config(folder: Path) -> TrainConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise RunError(f"{folder}: no config.json; this is not a run folder")
-    values = json.loads(path.read_text())
+    values: dict[str, Any] = json.loads(path.read_text())
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     if unknown := sorted(set(values) - known):
         raise RunError(f"{path}: unknown settings {', '.join(unknown)}")
-    return TrainConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return TrainConfig(**values)
 
 
 def build(config: TrainConfig, problem: Problem) -> DoubleDQN:
@@ -122,9 +123,7 @@ def best_solution(agent: DoubleDQN, problem: Problem) -> Solution:
     env = agent.env
     assert isinstance(env, RoutingVecEnv)
     state, totals = env.venv.state.state, env.venv.state.totals
-    best = max(
-        range(len(state)), key=lambda b: (state[b, rules.BEST_ROUTED], totals[b, rules.BEST_REWARD], -b)
-    )
+    best = max(range(len(state)), key=lambda b: (state[b, rules.BEST_ROUTED], totals[b, rules.BEST_REWARD], -b))
     return env.venv.solution(best)
 
 

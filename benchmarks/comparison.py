@@ -107,9 +107,7 @@ def compare(
     return found
 
 
-def _entry(
-    problem: Problem, name: str, solution: Solution, bound: exact.Bound, seconds: float, folder: Path
-) -> Entry:
+def _entry(problem: Problem, name: str, solution: Solution, bound: exact.Bound, seconds: float, folder: Path) -> Entry:
     path = folder / f"{_slug(name)}.route"
     write_solution(problem, solution, path)
     score, totals = official_score(problem, path), summary(problem, solution)

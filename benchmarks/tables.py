@@ -17,7 +17,9 @@ def text_table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = N
     cells = [names, *([_text(row[name]) for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
     lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in cells
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))

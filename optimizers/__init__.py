@@ -1,8 +1,8 @@
 """Optimizers by name: this package's own, and torch's under ``torch.NAME``.
 
-    names()                               every name
-    pick("torch.adam")                    the class
-    make("torch.adam", params, lr=1e-3)   an optimizer
+names()                               every name
+pick("torch.adam")                    the class
+make("torch.adam", params, lr=1e-3)   an optimizer
 """
 
 from __future__ import annotations

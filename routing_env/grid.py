@@ -121,9 +121,9 @@ def _tables(problem: Problem) -> Grid:
     demand = np.maximum(width_of, least) + spacing
     grid = Grid(problem.shape, np.full((nodes, 6), -1, np.int32), capacity.astype(np.int32), exists,
                 demand.astype(np.int32))  # fmt: skip
-    edge = grid.edge_of_move()
+    crossed = grid.edge_of_move()
     gaps = np.array([1, -1, width, -width, width * height, -width * height])
-    usable = (edge >= 0) & exists[edge]
+    usable = (crossed >= 0) & exists[crossed]
     grid.neighbour[...] = np.where(usable, np.arange(nodes)[:, None] + gaps, -1)
     for table in (grid.neighbour, grid.capacity, grid.exists, grid.demand):
         table.setflags(write=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from routing_env import rules
 from routing_env.formats import read_problem
 from routing_env.plugins import pick
-from routing_env.problem import Problem
+from routing_env.problem import Problem, Tile
 from routing_env.program import program
 from routing_env.solution import Solution
 from routing_env.state import State, make_state, solution_of
@@ -60,7 +60,10 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
     v0: first.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
+    metadata: dict[str, Any] = {  # noqa: RUF012  declared so by the base class
+        "render_modes": ["human", "rgb_array"],
+        "render_fps": 10,
+    }
 
     def __init__(
         self,
@@ -176,8 +179,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
             return None
         from routing_env.render import frame
 
-        grid_tile = tuple(int(self.state.state[0, column]) for column in (rules.NODE, rules.TARGET))
-        picture = frame(self.problem, self.solution(best=False), *grid_tile)
+        at = self.state.state[0, rules.X : rules.TARGET_Z + 1].tolist()
+        picture = frame(self.problem, self.solution(best=False), *places(at))
         if self.render_mode == "rgb_array":
             return picture
         self._show(picture)
@@ -215,6 +218,12 @@ def as_problem(problem: Problem | str | Path | None) -> Problem:
 def as_object(folder: str, plugin: Any) -> Any:
     """A plug-in object from a name or from itself."""
     return pick(folder, plugin)() if isinstance(plugin, str) else plugin
+
+
+def places(row: list[int]) -> tuple[Tile, Tile]:
+    """Position and target as tiles, from the columns X to TARGET_Z of a state."""
+    x, y, z, _, *target = row
+    return (x, y, z), (target[0], target[1], target[2])
 
 
 def pass_info(state: State, b: int) -> dict[str, Any]:

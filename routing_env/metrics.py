@@ -1,7 +1,7 @@
 """What a routing costs: one definition for rewards, routers and reports.
 
-    wirelength = distinct planar edges + distinct via edges, summed over the nets
-    overflow   = max(0, used - capacity) of a planar edge, in length units
+wirelength = distinct planar edges + distinct via edges, summed over the nets
+overflow   = max(0, used - capacity) of a planar edge, in length units
 """
 
 from __future__ import annotations

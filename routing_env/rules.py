@@ -18,6 +18,8 @@ Differs: own edges are remembered for exactly the net that owns them; vias are u
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["ABSENT", "ARRIVED", "BLOCKED", "PASS_OVER", "STATE", "TIMED_OUT", "TOTALS"]
 
 ABSENT = -(2**31) + 1
@@ -37,6 +39,10 @@ STATE = 30
 # columns of ``totals``; from PRICES on: the reward's own numbers
 REWARD, BEST_REWARD, LAST_REWARD, PRICES = 0, 1, 2, 3
 TOTALS = 11
+
+# supplied by the program that the rules are compiled into
+observe: Any = None
+reward: Any = None
 
 # what a move did, as bits
 BLOCKED, ARRIVED, TIMED_OUT, PASS_OVER = 1, 2, 4, 8
@@ -172,7 +178,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
         flags |= ARRIVED
     elif state[b, STEPS] >= state[b, MAX_STEPS]:
         flags |= TIMED_OUT
-    gained = reward(b, flags, own, excess, closer, totals)  # noqa: F821  the compiled program supplies it
+    gained = reward(b, flags, own, excess, closer, totals)
     totals[b, REWARD] += gained
     if flags & (ARRIVED | TIMED_OUT):
         close_connection(b, arrived, room, stamp, connections, state, log)
@@ -218,11 +224,11 @@ def step_one(move, room, stamp, connections, state, totals, log, out, mask):
     Writes observation and mask after the move to row 0 and, where another connection begins, its first to row 1.
     """
     gained, flags = play(0, move, room, stamp, connections, state, totals, log)
-    observe(0, 0, room, connections, state, out)  # noqa: F821
+    observe(0, 0, room, connections, state, out)
     write_mask(0, 0, room, stamp, connections, state, mask)
     if flags & (ARRIVED | TIMED_OUT) and not flags & PASS_OVER:
         open_connection(0, state[0, CONNECTION] + 1, connections, state)
-        observe(0, 1, room, connections, state, out)  # noqa: F821
+        observe(0, 1, room, connections, state, out)
         write_mask(0, 1, room, stamp, connections, state, mask)
     return gained, flags
 
@@ -238,13 +244,13 @@ def step_many(
     for b in range(first, last):
         gains[b], flags[b] = play(b, moves[b], room, stamp, connections, state, totals, log)
         if flags[b] & (ARRIVED | TIMED_OUT):
-            observe(b, b, room, connections, state, final)  # noqa: F821
+            observe(b, b, room, connections, state, final)
             write_mask(b, b, room, stamp, connections, state, final_mask)
             if flags[b] & PASS_OVER:
                 open_pass(b, room, stamp, connections, state, totals, log)
             else:
                 open_connection(b, state[b, CONNECTION] + 1, connections, state)
-        observe(b, b, room, connections, state, out)  # noqa: F821
+        observe(b, b, room, connections, state, out)
         write_mask(b, b, room, stamp, connections, state, mask)
 
 
@@ -255,5 +261,5 @@ def begin_many(first, last, restart, room, stamp, connections, state, totals, lo
             open_pass(b, room, stamp, connections, state, totals, log)
         else:
             leave_connection(b, room, stamp, connections, state, totals, log)
-        observe(b, b, room, connections, state, out)  # noqa: F821
+        observe(b, b, room, connections, state, out)
         write_mask(b, b, room, stamp, connections, state, mask)

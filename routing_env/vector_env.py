@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from routing_env import rules
-from routing_env.gym_env import as_object, as_problem
+from routing_env.gym_env import as_object, as_problem, places
 from routing_env.problem import Problem
 from routing_env.program import program
 from routing_env.solution import Solution
@@ -41,7 +42,10 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         observation, reward, max_steps, via_capacity, keep_failed: as in GlobalRouting.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}
+    metadata: dict[str, Any] = {  # noqa: RUF012  declared so by the base class
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+    }
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         self._all = np.ones(num_envs, np.bool_)
         self._started = False
         cuts = np.linspace(0, num_envs, min(threads, num_envs) + 1).astype(int).tolist()
-        self._shards = list(zip(cuts, cuts[1:], strict=False))
+        self._shards = list(pairwise(cuts))
         self._pool = ThreadPoolExecutor(len(self._shards)) if len(self._shards) > 1 else None
 
     def reset(
@@ -205,11 +209,13 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
             return None
         from routing_env.render import frame
 
-        at = self.state.state[:, [rules.NODE, rules.TARGET]].tolist()
-        return tuple(frame(p, self.solution(b, best=False), *at[b]) for b, p in enumerate(self.problems))
+        at = self.state.state[:, rules.X : rules.TARGET_Z + 1].tolist()
+        return tuple(
+            frame(p, self.solution(b, best=False), *places(row))
+            for b, (p, row) in enumerate(zip(self.problems, at, strict=True))
+        )
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
-

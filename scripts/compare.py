@@ -1,6 +1,6 @@
 """Compare A*, negotiated congestion, the exact optimum, the proven bound and trained agents on a netlist.
 
-    python -m scripts.compare FILE.gr --agents runs/mine runs/other --folder comparison
+python -m scripts.compare FILE.gr --agents runs/mine runs/other --folder comparison
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Make netlists by seed and write them as contest files.
 
-    python -m scripts.make_problems published --seed 0 --count 5 --folder problems
-    python -m scripts.make_problems clustered --option nets=500 width=32 height=32
+python -m scripts.make_problems published --seed 0 --count 5 --folder problems
+python -m scripts.make_problems clustered --option nets=500 width=32 height=32
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tyro
 from agents.config import parse_options
 from routing_env import Problem, write_problem
 from routing_env.generators.published import published_set
-from routing_env.plugins import names, nearest, pick
+from routing_env.plugins import nearest, pick
 from routing_env.routers import exact
 
 

@@ -1,7 +1,7 @@
 """Route a netlist and write the contest solution, its official score and the report.
 
-    python -m scripts.route FILE.gr --router negotiated
-    python -m scripts.route FILE.gr --router runs/mine        (a trained agent)
+python -m scripts.route FILE.gr --router negotiated
+python -m scripts.route FILE.gr --router runs/mine        (a trained agent)
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def main() -> int:
     records.write_atomically(out.with_suffix(".json"), json.dumps(content, indent=1, default=str).encode())
     if not asked.quiet:
         print(found.text())
-    print(f"official score: overflow {score.total_overflow} (largest {score.max_overflow}), wirelength {score.wirelength}")
+    over = f"overflow {score.total_overflow} (largest {score.max_overflow})"
+    print(f"official score: {over}, wirelength {score.wirelength}")
     print(f"solution: {out}   score and report: {out.with_suffix('.json')}")
     return 0 if score.legal else 1
 
@@ -77,16 +78,12 @@ def _route(problem: Problem, asked: Arguments) -> Solution:
 
         routers = {"astar": astar.route, "negotiated": negotiated.route, "exact": exact.route}
         if asked.router in routers:
-            return routers[asked.router](
-                problem, seed=asked.seed, time_limit=asked.time_limit, progress=progress
-            )
+            return routers[asked.router](problem, seed=asked.seed, time_limit=asked.time_limit, progress=progress)
         folder = Path(asked.router)
         if not folder.is_dir():
             known = ", ".join(names("routers"))
             raise ValueError(f"router {asked.router!r} is none of {known} and no run folder")
-        return agents.router.route(
-            problem, folder, seed=asked.seed, time_limit=asked.time_limit, progress=progress
-        )
+        return agents.router.route(problem, folder, seed=asked.seed, time_limit=asked.time_limit, progress=progress)
 
 
 if __name__ == "__main__":

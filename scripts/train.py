@@ -1,7 +1,7 @@
 """Train a double-DQN agent on a netlist, or go on with a run that was stopped.
 
-    python -m scripts.train --netlist FILE.gr --optimizer torch.adam --passes 500 --folder runs/mine
-    python -m scripts.train --resume runs/mine
+python -m scripts.train --netlist FILE.gr --optimizer torch.adam --passes 500 --folder runs/mine
+python -m scripts.train --resume runs/mine
 """
 
 from __future__ import annotations
