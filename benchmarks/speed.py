@@ -1,0 +1,295 @@
+"""Speed, measured side by side in one run and given as ratios.
+
+    python -m benchmarks.speed [--only NAME ...] [--rounds 5]
+
+Each measure runs its two sides in turn, several rounds, and reports the median of the rounds' ratios beside the
+medians of both sides. One core, one thread; rows go to ``benchmarks/results/speed-DEVICE.jsonl`` when ``--write`` is
+given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import networkx as nx
+import numpy as np
+import torch
+import tyro
+from stable_baselines3 import DQN
+
+from agents import records
+from agents.config import TrainConfig
+from agents.training import build
+from benchmarks.plain_env import PlainRouting
+from benchmarks.tables import text_table
+from routing_env import Problem, read_problem
+from routing_env.generators.published import published
+from routing_env.grid import grid_of
+from routing_env.metrics import lower_bound, summary
+from routing_env.routers import astar, negotiated
+from routing_env.routers._search import ANY, Prices, board_of, scratch_of, search
+from routing_env.wrappers import ConnectionEpisodes
+
+__all__ = ["MEASURES", "Measure"]
+
+SHARED = Path("../shared/data/ispd98")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One comparison: two functions that do a known amount of work and return how much per second."""
+
+    what: str
+    unit: str
+    ours: Callable[[], float]
+    other: Callable[[], float] | None
+    against: str
+
+
+def moves_single() -> Iterator[Measure]:
+    """Single environment by gymnasium.make with default wrappers, observation and mask every move."""
+    problem = published(seed=0)
+    env = gym.make("GlobalRouting-v0", problem=problem)
+    moves = np.random.default_rng(0).integers(0, 6, 20_000).tolist()
+
+    def ours() -> float:
+        env.reset(seed=0)
+        start = time.perf_counter()
+        for move in moves:
+            _, _, terminated, truncated, info = env.step(move)
+            info["action_mask"]
+            if terminated or truncated:
+                env.reset()
+        return len(moves) / (time.perf_counter() - start)
+
+    yield Measure("single environment", "moves/s", ours, _plain_moves(problem), "the same rules in plain Python")
+
+
+def _plain_moves(problem: Problem) -> Callable[[], float]:
+    plain = PlainRouting(problem)
+    moves = np.random.default_rng(0).integers(0, 6, 4_000).tolist()
+
+    def other() -> float:
+        plain.reset()
+        start = time.perf_counter()
+        for move in moves:
+            if plain.step(move)[2]:
+                plain.reset()
+        return len(moves) / (time.perf_counter() - start)
+
+    return other
+
+
+def moves_vector() -> Iterator[Measure]:
+    """Vector environment, 1, 64 and 1,024 problems, one thread, against as many single ones by SyncVectorEnv."""
+    problems = [published(seed=seed) for seed in range(16)]
+    for many in (1, 64, 1024):
+        chosen = [problems[i % 16] for i in range(many)]
+        venv = gym.make_vec("GlobalRouting-v0", num_envs=many, problem=chosen, copy=False)
+        venv.reset(seed=0)
+        moves = np.random.default_rng(0).integers(0, 6, (64, many))
+        calls = max(64, 2_000_000 // many if many > 1 else 20_000)
+
+        def ours(venv: Any = venv, moves: Any = moves, calls: int = calls, many: int = many) -> float:
+            start = time.perf_counter()
+            for call in range(calls):
+                venv.step(moves[call % 64])
+            return calls * many / (time.perf_counter() - start)
+
+        few = min(many, 64)
+        sync = gym.vector.SyncVectorEnv(
+            [lambda p=p: gym.make("GlobalRouting-v0", problem=p) for p in chosen[:few]],  # type: ignore[misc]
+            autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
+        )
+        sync.reset(seed=0)
+
+        def other(sync: Any = sync, moves: Any = moves, few: int = few) -> float:
+            start = time.perf_counter()
+            for call in range(max(8, 2_000 // few)):
+                sync.step(moves[call % 64, :few])
+            return max(8, 2_000 // few) * few / (time.perf_counter() - start)
+
+        yield Measure(f"vector environment, {many} problems", "moves/s", ours, other, f"SyncVectorEnv of {few}")
+
+
+def astar_queries() -> Iterator[Measure]:
+    """Two-pin queries on 16 x 16 x 2 against networkx's A* with the same heuristic."""
+    problem = published(seed=0, width=16, height=16, nets=200)
+    grid = grid_of(problem)
+    graph = grid.to_networkx()
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, 256, (200, 2)).astype(np.int32)
+    board, scratch = board_of(grid), scratch_of(grid.nodes)
+    unit = 1 << 20
+    prices = Prices(np.full(grid.edges, unit, np.int32), grid.capacity.copy(), np.full(grid.edges, -1, np.int32),
+                    -1, 0, -1, unit, unit)  # fmt: skip
+    need = np.ones(3, np.int32)
+
+    def ours() -> float:
+        start = time.perf_counter()
+        for a, b in pairs:
+            search(board, scratch, prices, 0, need, np.array([a]), np.array([b]), board.whole, ANY)
+        return len(pairs) / (time.perf_counter() - start)
+
+    def left(a: int, b: int) -> int:
+        return sum(abs(p - q) for p, q in zip(grid.tile(a), grid.tile(b), strict=True))
+
+    def other() -> float:
+        start = time.perf_counter()
+        for a, b in pairs[:40].tolist():
+            nx.astar_path(graph, a, b, left)
+        return 40 / (time.perf_counter() - start)
+
+    yield Measure("A*, two-pin queries, 16 x 16 x 2", "queries/s", ours, other, "networkx astar_path")
+
+
+def astar_netlists() -> Iterator[Measure]:
+    """A* of a whole 8 x 8 netlist against the same loop over networkx's A*."""
+    problem = published(seed=0)
+
+    def ours() -> float:
+        start = time.perf_counter()
+        for _ in range(20):
+            astar.route(problem, sharing="none")
+        return 20 / (time.perf_counter() - start)
+
+    def other() -> float:
+        start = time.perf_counter()
+        _networkx_route(problem)
+        return 1 / (time.perf_counter() - start)
+
+    yield Measure("A*, netlist of 50 nets, 8 x 8 x 2", "netlists/s", ours, other, "networkx, same loop")
+
+
+def _networkx_route(problem: Problem) -> int:
+    from routing_env.decompose import connections
+
+    grid = grid_of(problem)
+    graph = grid.to_networkx()
+    used = 0
+
+    def left(a: int, b: int) -> int:
+        return sum(abs(p - q) for p, q in zip(grid.tile(a), grid.tile(b), strict=True))
+
+    def price(a: int, b: int, edge: dict[str, int]) -> int:
+        return 1 if edge["capacity"] >= 1 else 1000
+
+    for _, a, b in connections(problem).tolist():
+        path = nx.astar_path(graph, a, b, left, price)
+        for u, v in zip(path, path[1:], strict=False):
+            graph[u][v]["capacity"] -= 1
+        used += len(path) - 1
+    return used
+
+
+def negotiated_ispd() -> Iterator[Measure]:
+    """Negotiated routing of ISPD-98 circuits: nets a second and how close to the Manhattan bound, no peer at hand."""
+    for name in ("ibm01.modified.txt", "ibm02.modified.txt", "ibm01_multipin.gr"):
+        if not (SHARED / name).exists():
+            continue
+        problem = read_problem(SHARED / name)
+        found: dict[str, int] = {}
+
+        def ours(problem: Problem = problem, found: dict[str, int] = found) -> float:
+            start = time.perf_counter()
+            totals = summary(problem, negotiated.route(problem))
+            found |= {"overflow": totals.total_overflow, "wirelength": totals.planar_wirelength}
+            return len(problem.nets) / (time.perf_counter() - start)
+
+        ours()
+        quality = f"overflow {found['overflow']}, planar wirelength {found['wirelength']}, bound {lower_bound(problem)}"
+        yield Measure(f"negotiated, {name.split('.')[0]} ({quality})", "nets/s", ours, None, "-")
+
+
+def agent_updates() -> Iterator[Measure]:
+    """DoubleDQN and stock SB3 DQN: an update every move, same network, batch and optimizer."""
+    torch.set_num_threads(1)
+    config = TrainConfig(train_every=1, updates=1, batch=32, learning_starts=100, option=("fused=True",))
+    problem = published(seed=0)
+    agent = build(config, problem)
+    stock = DQN("MlpPolicy", ConnectionEpisodes(gym.make("GlobalRouting-v0", problem=problem, observation="scaled")),
+                learning_rate=1e-3, buffer_size=50_000, learning_starts=100, batch_size=32, train_freq=1, gamma=0.9,
+                target_update_interval=100, policy_kwargs={"net_arch": [32, 64, 32]}, device="cpu")  # fmt: skip
+    agent.learn(200)
+    stock.learn(200)
+
+    def updates(model: Any) -> float:
+        start = time.perf_counter()
+        model.learn(400, reset_num_timesteps=False)
+        return 400 / (time.perf_counter() - start)
+
+    yield Measure("DoubleDQN, torch.adam, batch 32", "updates/s", lambda: updates(agent), lambda: updates(stock),
+                  "stock SB3 DQN, torch Adam")  # fmt: skip
+
+
+MEASURES: dict[str, Callable[[], Iterator[Measure]]] = {
+    "single": moves_single,
+    "vector": moves_vector,
+    "astar": astar_queries,
+    "astar-netlist": astar_netlists,
+    "negotiated": negotiated_ispd,
+    "agent": agent_updates,
+}
+
+
+def _measure(measure: Measure, rounds: int) -> dict[str, Any]:
+    measure.ours()
+    pairs = []
+    for _ in range(rounds):
+        pairs.append((measure.ours(), measure.other() if measure.other else None))
+    ours = statistics.median(pair[0] for pair in pairs)
+    both = [(a, b) for a, b in pairs if b is not None]
+    return {
+        "what": measure.what,
+        "unit": measure.unit,
+        "ours": ours,
+        "other": statistics.median(b for _, b in both) if both else None,
+        "ratio": statistics.median(a / b for a, b in both) if both else None,
+        "against": measure.against,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Measure speed."""
+
+    only: tuple[str, ...] = ()
+    """names of measures; none for all"""
+    rounds: int = 5
+    """how often both sides are run in turn"""
+    write: bool = False
+    """append the rows to benchmarks/results"""
+
+
+def main() -> None:
+    """Run the command line."""
+    asked = tyro.cli(Arguments, description=__doc__)
+    warnings.filterwarnings("ignore", message=".*target network.*")
+    if unknown := set(asked.only) - set(MEASURES):
+        raise SystemExit(f"no measure {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")
+    device = platform.processor() or platform.machine()
+    rows = []
+    for name in asked.only or MEASURES:
+        for measure in MEASURES[name]():
+            row = _measure(measure, asked.rounds)
+            rows.append(row)
+            print(text_table([row]).split("\n")[-1], flush=True)
+            if asked.write:
+                path = Path(__file__).parent / "results" / f"speed-{device}.jsonl"
+                path.parent.mkdir(exist_ok=True)
+                records.append_row(path, records.row(task="speed", method=row["what"], settings={"rounds": asked.rounds},
+                                                     seed=0, metrics=row, device=device))  # fmt: skip
+    print()
+    print(text_table(rows))
+
+
+if __name__ == "__main__":
+    main()
