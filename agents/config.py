@@ -39,7 +39,7 @@ class TrainConfig:
     observation: str = "scaled"
     """what the agent sees: published, scaled or window"""
     reward: str = "published"
-    """what it is paid: published or overflow"""
+    """what it is paid: published, scarcity or overflow"""
     reward_scale: float = 0.1
     """factor on rewards before they are learnt from"""
     max_steps: int | None = None

@@ -111,7 +111,7 @@ def _tables(problem: Problem) -> Grid:
     exists = layout.reshape(-1) > 0
     capacity = layout.reshape(-1)
     for change in problem.adjustments:
-        (x, y, z), (x2, y2, _) = sorted((change.first, change.second))
+        (x, y, z), (x2, _, _) = sorted((change.first, change.second))
         edge = 3 * ((z * height + y) * width + x) + (0 if x2 > x else 1)
         capacity[edge] = change.capacity
         exists[edge] |= change.capacity > 0

@@ -40,7 +40,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
 
     ## Reward
     By ``reward``: ``"published"`` (+100 on reaching the target, else -1; full edges closed), ``"overflow"`` (full
-    edges open at a price), or a reward object.
+    edges open at a price), ``"scarcity"`` (published, and scarce room costs), or a reward object.
 
     ## Start
     The source of the first connection, nothing routed.

@@ -79,6 +79,7 @@ def undo(b, down_to, room, stamp, connections, state, log):
             connection = ~connection
         to = node + gap_of(b, move, state)
         demand = demand_of(b, connection, node // plane, move, connections)
+        state[b, OVERFLOW] -= min(demand, max(0, -room[b, node, move]))
         room[b, node, move] += demand
         room[b, to, move ^ 1] += demand
         stamp[b, edge_of(node, to, move)] = 0
@@ -146,7 +147,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
     """
     node, connection = state[b, NODE], state[b, CONNECTION]
     left = room[b, node, move]
-    flags, own, excess, closer = 0, 0, 0, 0
+    flags, own, excess, closer, share = 0, 0, 0, 0, 0.0
     if left == ABSENT:
         flags = BLOCKED
     else:
@@ -160,6 +161,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
             flags = BLOCKED
         else:
             excess = max(0, demand - max(0, left))
+            share = min(1.0, demand / max(1, left))
             state[b, OVERFLOW] += excess
             room[b, node, move] -= demand
             room[b, to, move ^ 1] -= demand
@@ -178,7 +180,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
         flags |= ARRIVED
     elif state[b, STEPS] >= state[b, MAX_STEPS]:
         flags |= TIMED_OUT
-    gained = reward(b, flags, own, excess, closer, totals)
+    gained = reward(b, flags, own, excess, closer, share, totals)
     totals[b, REWARD] += gained
     if flags & (ARRIVED | TIMED_OUT):
         close_connection(b, arrived, room, stamp, connections, state, log)

@@ -14,7 +14,7 @@ from routing_env.rules import ARRIVED, PRICES
 __all__ = ["Overflow"]
 
 
-def pay(b, flags, own, excess, closer, totals):
+def pay(b, flags, own, excess, closer, share, totals):
     """The reward of one move."""
     base = totals[b, PRICES] if flags & ARRIVED else totals[b, PRICES + 1]
     return base - totals[b, PRICES + 2] * excess

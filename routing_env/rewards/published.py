@@ -12,7 +12,7 @@ from routing_env.rules import ARRIVED, PRICES
 __all__ = ["Published"]
 
 
-def pay(b, flags, own, excess, closer, totals):
+def pay(b, flags, own, excess, closer, share, totals):
     """The reward of one move."""
     if flags & ARRIVED:
         return totals[b, PRICES]
