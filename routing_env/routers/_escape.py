@@ -42,7 +42,7 @@ class Log(NamedTuple):
     by: Ints  # by how much
     best: Ints  # edges of the best candidate's tree
     random: NDArray[np.uint64]  # (1,): state of the generator
-    count: Longs  # (4,): trial number, nets moved, edges waiting, edges raised
+    tally: Longs  # (4,): trial number, nets moved, edges waiting, edges raised
 
 
 def log_of(nets: int, nodes: int, seed: int) -> Log:
@@ -63,26 +63,29 @@ def draw(log: Log, below: int) -> int:
     x ^= x >> np.uint64(7)
     x ^= x << np.uint64(17)
     log.random[0] = x
-    return np.int64(x >> np.uint64(20)) % below
+    return int(x >> np.uint64(20)) % below
 
 
 @njit(cache=True)
 def _length(edges: Ints, unit: int, via: int) -> int:
-    total = np.int64(0)
+    total = 0
     for edge in edges:
         total += via if edge % 3 == 2 else unit
     return total
 
 
 @njit(cache=True)
-def _propose(job: Job, prices: Prices, log: Log, net: int) -> tuple[int, int]:
-    """A better tree of the net in ``desk.tree`` while its wires stay; return its edges and what it saves."""
+def _propose(job: Job, prices: Prices, log: Log, net: int, only: int) -> tuple[int, int]:
+    """A better tree of the net in ``desk.tree`` while its wires stay; return its edges and what it saves.
+
+    With ``only``, an edge of the net, nothing but its branch moves; -1 for all.
+    """
     desk = job.desk
     pins = job.wires.pin_first[net + 1] - job.wires.pin_first[net]
     olds = rip(job.wires, prices.room, job.layer_edges, net, desk.old)
     old = cost_of(job, prices, net, desk.old[:olds])
-    count = best_tree(job, prices, net, olds, draw(log, pins), ANY)
-    saved = -np.int64(ANY)
+    count = best_tree(job, prices, net, olds, draw(log, pins), only < 0, only)
+    saved = -ANY
     if count >= 0:
         saved = old - cost_of(job, prices, net, desk.tree[:count])
     lay(job.wires, prices.room, job.layer_edges, net, desk.old[:olds])
@@ -92,7 +95,7 @@ def _propose(job: Job, prices: Prices, log: Log, net: int) -> tuple[int, int]:
 @njit(cache=True)
 def _move(job: Job, prices: Prices, log: Log, net: int, tree: Ints) -> int:
     """Give the net other wires, logged; return the change of length. -2**60: no space, nothing done."""
-    desk, count = job.desk, log.count
+    desk, count = job.desk, log.tally
     olds = rip(job.wires, prices.room, job.layer_edges, net, desk.old)
     first = log.first[count[1]]
     new = log.touched[net] != count[0]
@@ -132,18 +135,18 @@ def _eject(job: Job, prices: Prices, log: Log, edge: int, mover: int) -> tuple[i
             chosen[left] = job.wires.holder[entry]
         users -= 1
         entry = job.wires.after[entry]
-    best, best_saved, size = np.int64(-1), -np.int64(ANY), 0
+    best, best_saved, size = -1, -ANY, 0
     for net in chosen[left:]:
-        count, saved = _propose(job, prices, log, net)
+        count, saved = _propose(job, prices, log, net, edge)
         if count >= 0 and saved > best_saved:
-            best, best_saved, size = net, saved, count
+            best, best_saved, size = int(net), saved, count
             log.best[:count] = job.desk.tree[:count]
     return best, size
 
 
 @njit(cache=True)
 def _take_back(job: Job, prices: Prices, log: Log) -> None:
-    moved = log.count[1]
+    moved = log.tally[1]
     for i in range(moved):
         rip(job.wires, prices.room, job.layer_edges, log.nets[i], job.desk.old)
     for i in range(moved):
@@ -153,18 +156,18 @@ def _take_back(job: Job, prices: Prices, log: Log) -> None:
 @njit(cache=True)
 def _trial(job: Job, prices: Prices, log: Log, net: int, first_full: int, later_full: int, slack: int) -> int:
     """One chain from a net; return the change of length, 0 when taken back."""
-    count = log.count
+    count = log.tally
     count[0] += 1
     count[1:] = 0
     easy = Prices(prices.price, prices.room, prices.owner, first_full, 0, 0, prices.unit, prices.via)
     hard = Prices(prices.price, prices.room, prices.owner, later_full, 0, 0, prices.unit, prices.via)
-    size, _ = _propose(job, easy, log, net)
+    size, _ = _propose(job, easy, log, net, -1)
     log.best[: max(size, 0)] = job.desk.tree[: max(size, 0)]
-    change, failed, steps = np.int64(0), size < 0, 0
+    change, failed, steps = 0, size < 0, 0
     if not failed:
         change = _move(job, easy, log, net, log.best[:size])
         failed = change <= -(2**60)
-    while not failed and count[2]:
+    while not failed and count[2] > 0:
         edge = log.overfull[count[2] - 1]
         if prices.room[edge] >= 0:
             count[2] -= 1
@@ -192,7 +195,7 @@ def _trial(job: Job, prices: Prices, log: Log, net: int, first_full: int, later_
 @njit(cache=True)
 def trials(job: Job, prices: Prices, log: Log, nets: Ints, number: int) -> int:
     """Chains from randomly drawn nets; return the change of the total length (never positive)."""
-    total = np.int64(0)
+    total = 0
     for _ in range(number):
         net = nets[draw(log, len(nets))]
         first_full = prices.unit * (1 + draw(log, 8)) // 4

@@ -39,7 +39,7 @@ BATCH = 64
 """chains between two looks at the clock"""
 
 
-class OutOfTime(Exception):  # noqa: N818 - not an error: it carries control to where the best routing is returned
+class OutOfTime(Exception):
     """The time limit has passed."""
 
 

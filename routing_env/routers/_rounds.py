@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from routing_env.grid import Ints
@@ -25,38 +24,47 @@ def overfull(job: Job, room: Ints, net: int) -> bool:
 
 
 @njit(cache=True)
-def best_tree(job: Job, prices: Prices, net: int, olds: int, start: int, limit: int) -> int:
-    """The cheaper of a grown tree and the improved old one, in ``desk.tree`` and unmarked; -1 for none."""
+def best_tree(job: Job, prices: Prices, net: int, olds: int, start: int, both: bool, only: int) -> int:
+    """The improved old tree (its ``olds`` edges are in ``desk.old``) or, if ``both``, a grown one where it is cheaper.
+
+    With ``only``, an edge, nothing but its branch of the old tree is improved; -1 for all of the tree.
+
+    Without old edges, and for two pins, the tree is grown.
+
+    Returns:
+        The number of edges, which stand unmarked in ``desk.tree``; -1 where the pins cannot be joined.
+    """
     desk = job.desk
-    two_pins = job.wires.pin_first[net + 1] - job.wires.pin_first[net] == 2
-    count = grow(job, prices, net, start, limit)
-    if two_pins:
+    if job.wires.pin_first[net + 1] - job.wires.pin_first[net] == 2:
+        count = grow(job, prices, net, start, ANY)
         mark(prices, desk.tree[: max(count, 0)], -1)
         return count
-    grown = np.int64(ANY)
+    count, cost = -1, ANY
+    if both or olds == 0:
+        count = grow(job, prices, net, start, ANY)
     if count >= 0:
-        count, _ = refine(job, prices, net, count)
+        count, _ = refine(job, prices, net, count, -1)
         mark(prices, desk.tree[:count], -1)
-        grown = cost_of(job, prices, net, desk.tree[:count])
+        cost = cost_of(job, prices, net, desk.tree[:count])
     if olds == 0:
         return count
-    fresh = desk.tree[: max(count, 0)].copy()
+    desk.spare[: max(count, 0)] = desk.tree[: max(count, 0)]
     desk.tree[:olds] = desk.old[:olds]
     mark(prices, desk.tree[:olds], net)
-    kept, _ = refine(job, prices, net, olds)
+    kept, _ = refine(job, prices, net, olds, only)
     mark(prices, desk.tree[:kept], -1)
-    if grown < cost_of(job, prices, net, desk.tree[:kept]):
-        desk.tree[:count] = fresh
+    if cost < cost_of(job, prices, net, desk.tree[:kept]):
+        desk.tree[:count] = desk.spare[:count]
         return count
     return kept
 
 
 @njit(cache=True)
-def reroute(job: Job, prices: Prices, net: int, start: int) -> None:
+def reroute(job: Job, prices: Prices, net: int, start: int, both: bool) -> None:
     """Rip up a net and lay its cheapest tree found; what cannot be joined keeps its old wires."""
     desk = job.desk
     olds = rip(job.wires, prices.room, job.layer_edges, net, desk.old)
-    count = best_tree(job, prices, net, olds, start, ANY)
+    count = best_tree(job, prices, net, olds, start, both, -1)
     if count < 0:
         lay(job.wires, prices.room, job.layer_edges, net, desk.old[:olds])
     else:
@@ -65,7 +73,7 @@ def reroute(job: Job, prices: Prices, net: int, start: int) -> None:
 
 @njit(cache=True)
 def sweep(job: Job, prices: Prices, order: Ints, first: int, last: int, only_overfull: bool, turn: int) -> int:
-    """Reroute the nets of ``order[first:last]``, or those of them with overfull edges.
+    """Reroute the nets of ``order[first:last]``, or those of them with overfull edges; grown trees on even turns.
 
     Returns:
         The index after the last net looked at; less than ``last`` when entries run short.
@@ -77,7 +85,7 @@ def sweep(job: Job, prices: Prices, order: Ints, first: int, last: int, only_ove
         if only_overfull and not overfull(job, prices.room, net):
             continue
         pins = job.wires.pin_first[net + 1] - job.wires.pin_first[net]
-        reroute(job, prices, net, turn % pins)
+        reroute(job, prices, net, turn % pins, turn % 2 == 0)
     return last
 
 

@@ -33,6 +33,7 @@ class Desk(NamedTuple):
 
     tree: Ints  # edges of the tree being made
     branch: Ints  # edges between two keys
+    spare: Ints  # edges of another tree
     old: Ints  # edges of the net's tree before
     walk: Ints  # nodes of a path
     one: Ints  # nodes of a half
@@ -57,7 +58,8 @@ class Job(NamedTuple):
 def desk_of(nodes: int) -> Desk:
     """Work space on a grid of that many nodes."""
     ints = np.full((6, nodes), -1, np.int32)
-    return Desk(*(np.empty(3 * nodes, np.int32) for _ in range(3)), ints[0], ints[1], ints[2], ints[3],
+    edges = np.empty((4, 3 * nodes), np.int32)
+    return Desk(edges[0], edges[1], edges[2], edges[3], ints[0], ints[1], ints[2], ints[3],
                 np.zeros(nodes, np.int64), np.empty(3 * nodes, np.int32), np.zeros(3 * nodes, np.int64),
                 np.zeros(1, np.int64))  # fmt: skip
 
@@ -72,12 +74,12 @@ def mark(prices: Prices, edges: Ints, net: int) -> None:
 @njit(cache=True)
 def cost_of(job: Job, prices: Prices, net: int, edges: Ints) -> int:
     """What edges without wires of the net would cost it now, closed ones at ``CLOSED``."""
-    total = np.int64(0)
+    total = 0
     for edge in edges:
         missing = charge(job.wires, job.layer_edges, net, edge) - prices.room[edge]
-        total += prices.price[edge]
+        total += int(prices.price[edge])
         if missing > 0:
-            total += prices.full + np.int64(prices.slope) * missing if prices.full >= 0 else CLOSED
+            total += prices.full + prices.slope * int(missing) if prices.full >= 0 else CLOSED
     return total
 
 
@@ -208,16 +210,28 @@ def _put(prices: Prices, desk: Desk, net: int, edges: Ints, count: int) -> int:
 
 
 @njit(cache=True)
-def refine(job: Job, prices: Prices, net: int, count: int) -> tuple[int, int]:
-    """Exchange branches of the marked tree in ``desk.tree`` until each has been tried; return (edges, cost saved)."""
-    board, desk, wires = job.board, job.desk, job.wires
+def _prepare(job: Job, net: int, count: int, only: int) -> int:
+    """Mark pins, places and, but for ``only``, edges not to be tried; return the stamp of tried edges."""
+    desk, wires = job.desk, job.wires
     for i in range(wires.pin_first[net], wires.pin_first[net + 1]):
         desk.pin[wires.pins[i]] = net
+    desk.stamp[0] += 1
     for i in range(count):
         desk.place[desk.tree[i]] = i
-    desk.stamp[0] += 1
-    round_stamp = desk.stamp[0]
-    saved = np.int64(0)
+        if only >= 0 and desk.tree[i] != only:
+            desk.tried[desk.tree[i]] = desk.stamp[0]
+    return int(desk.stamp[0])
+
+
+@njit(cache=True)
+def refine(job: Job, prices: Prices, net: int, count: int, only: int) -> tuple[int, int]:
+    """Exchange branches of the marked tree in ``desk.tree`` until each has been tried; return (edges, cost saved).
+
+    With ``only``, an edge of the tree, nothing but its branch is tried; -1 for all.
+    """
+    board, desk = job.board, job.desk
+    round_stamp = _prepare(job, net, count, only)
+    saved = 0
     branch = desk.branch
     i = 0
     while i < count:
@@ -245,7 +259,7 @@ def refine(job: Job, prices: Prices, net: int, count: int) -> tuple[int, int]:
             count = _put(prices, desk, net, branch[:size], count)
         else:
             count, _ = _take(job, prices, net, found, count)
-            saved += old - job.scratch.g[found]
+            saved += old - int(job.scratch.g[found])
         for k in range(first, count):
             desk.tried[desk.tree[k]] = round_stamp
     return count, saved

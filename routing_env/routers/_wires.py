@@ -45,7 +45,7 @@ def wires_of(problem: Problem, grid: Grid, entries: int) -> Wires:
     table = np.full((5, entries), -1, np.int32)
     table[2] = np.arange(1, entries + 1)
     return Wires(first, flat, need, np.full(len(pins), -1, np.int32), np.full(grid.edges, -1, np.int32),
-                 *table, np.array([0, entries], np.int64))  # fmt: skip
+                 table[0], table[1], table[2], table[3], table[4], np.array([0, entries], np.int64))  # fmt: skip
 
 
 def wider(wires: Wires) -> Wires:

@@ -28,6 +28,8 @@ LEGAL_ROUNDS = 300
 PATIENCE = 60
 """legalising rounds without a smaller overflow before giving up"""
 CLEAN_ROUNDS = 10
+CHAINS = 512
+"""ejection chains a round at most"""
 SMALL = 4000
 """pins; what is smaller is started several times"""
 
@@ -150,7 +152,7 @@ def _shorten(work: Negotiation, steps: _Steps, effort: float) -> None:
         steps("cleaning")
         lengths = work.lengths()
         number = int((lengths[work.order] > work.shortest[work.order]).sum())
-        work.escape(round(effort * 2 * number))
+        work.escape(round(effort * min(2 * number, CHAINS)))
         work.keep()
         steps("escaping")
         if work.best is not None and work.best.length > before - np.int64(UNIT) * max(1, before // UNIT // 10000):
