@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import optimizers
 from routing_env import Problem, read_problem
 from routing_env.generators.published import published
-from routing_env.plugins import names
+from routing_env.plugins import names, nearest, pick
 
 __all__ = ["TrainConfig", "parse_options", "problem_of"]
 
@@ -40,6 +40,8 @@ class TrainConfig:
     """what the agent sees: published, scaled or window"""
     reward: str = "published"
     """what it is paid: published, scarcity or overflow"""
+    reward_option: tuple[str, ...] = ()
+    """numbers of the reward as NAME=VALUE"""
     reward_scale: float = 0.1
     """factor on rewards before they are learnt from"""
     max_steps: int | None = None
@@ -108,6 +110,23 @@ class TrainConfig:
             if value not in names(folder):
                 raise ValueError(f"{folder} has no {value!r}; it has: {', '.join(names(folder))}")
         optimizers.check_options(self.optimizer, self.optimizer_options)
+        self.reward_object()
+
+    def reward_object(self) -> Any:
+        """The reward with its numbers.
+
+        Raises:
+            ValueError: the reward has no such number.
+        """
+        made = pick("rewards", self.reward)
+        known = [field.name for field in fields(made)]
+        chosen = parse_options(self.reward_option)
+        for name in chosen:
+            if name not in known:
+                raise ValueError(
+                    f"reward {self.reward} has no {name!r}{nearest(name, known)}; it has: {', '.join(known)}"
+                )
+        return made(**chosen)
 
     @property
     def optimizer_options(self) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def build(config: TrainConfig, problem: Problem) -> DoubleDQN:
 
 def env_options(config: TrainConfig) -> dict[str, Any]:
     """The environment's arguments."""
-    return {name: getattr(config, name)
-            for name in ("observation", "reward", "max_steps", "via_capacity", "keep_failed")}  # fmt: skip
+    kept = {name: getattr(config, name) for name in ("observation", "max_steps", "via_capacity", "keep_failed")}
+    return kept | {"reward": config.reward_object()}
 
 
 def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def _networkx_route(problem: Problem) -> int:
 
     for _, a, b in connections(problem).tolist():
         path = nx.astar_path(graph, a, b, left, price)
-        for u, v in zip(path, path[1:], strict=False):
+        for u, v in pairwise(path):
             graph[u][v]["capacity"] -= 1
         used += len(path) - 1
     return used
@@ -285,8 +286,11 @@ def main() -> None:
             if asked.write:
                 path = Path(__file__).parent / "results" / f"speed-{device}.jsonl"
                 path.parent.mkdir(exist_ok=True)
-                records.append_row(path, records.row(task="speed", method=row["what"], settings={"rounds": asked.rounds},
-                                                     seed=0, metrics=row, device=device))  # fmt: skip
+                settings = {"rounds": asked.rounds}
+                record = records.row(
+                    task="speed", method=row["what"], settings=settings, seed=0, metrics=row, device=device
+                )
+                records.append_row(path, record)
     print()
     print(text_table(rows))
 
