@@ -177,7 +177,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         if self.render_mode is None:
             gym.logger.warn("render() needs render_mode='rgb_array' or 'human'")
             return None
-        from routing_env.render import frame
+        from routing_env._frame import frame
 
         at = self.state.state[0, rules.X : rules.TARGET_Z + 1].tolist()
         picture = frame(self.problem, self.solution(best=False), *places(at))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from itertools import chain
 
 import numpy as np
@@ -92,6 +93,14 @@ class Problem:
             names.add(net.name)
         for adjustment in self.adjustments:
             check_adjustment(self, adjustment)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Problem:
+        """The problem itself: it never changes, and gymnasium copies the arguments of environments."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the fields, not the tables that are kept with them."""
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -207,7 +207,7 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         """One picture a problem, in ``"rgb_array"`` mode."""
         if self.render_mode != "rgb_array":
             return None
-        from routing_env.render import frame
+        from routing_env._frame import frame
 
         at = self.state.state[:, rules.X : rules.TARGET_Z + 1].tolist()
         return tuple(
