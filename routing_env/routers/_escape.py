@@ -55,7 +55,7 @@ def log_of(nets: int, nodes: int, seed: int) -> Log:
                np.zeros(4, np.int64))  # fmt: skip
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def draw(log: Log, below: int) -> int:
     """A random number in 0..below - 1 (xorshift)."""
     x = log.random[0]
@@ -148,9 +148,9 @@ def _eject(job: Job, prices: Prices, log: Log, edge: int, mover: int) -> tuple[i
 def _take_back(job: Job, prices: Prices, log: Log) -> None:
     moved = log.tally[1]
     for i in range(moved):
-        rip(job.wires, prices.room, job.layer_edges, log.nets[i], job.desk.old)
+        rip(job.wires, prices.room, job.layer_edges, 0 + log.nets[i], job.desk.old)
     for i in range(moved):
-        lay(job.wires, prices.room, job.layer_edges, log.nets[i], log.edges[log.first[i] : log.first[i + 1]])
+        lay(job.wires, prices.room, job.layer_edges, 0 + log.nets[i], log.edges[log.first[i] : log.first[i + 1]])
 
 
 @njit(cache=True)
@@ -168,7 +168,7 @@ def _trial(job: Job, prices: Prices, log: Log, net: int, first_full: int, later_
         change = _move(job, easy, log, net, log.best[:size])
         failed = change <= -(2**60)
     while not failed and count[2] > 0:
-        edge = log.overfull[count[2] - 1]
+        edge = 0 + log.overfull[count[2] - 1]
         if prices.room[edge] >= 0:
             count[2] -= 1
             continue
@@ -197,7 +197,7 @@ def trials(job: Job, prices: Prices, log: Log, nets: Ints, number: int) -> int:
     """Chains from randomly drawn nets; return the change of the total length (never positive)."""
     total = 0
     for _ in range(number):
-        net = nets[draw(log, len(nets))]
+        net = 0 + nets[draw(log, len(nets))]
         first_full = prices.unit * (1 + draw(log, 8)) // 4
         later_full = prices.unit * (4 + draw(log, 13)) // 4
         total += _trial(job, prices, log, net, first_full, later_full, 4 * prices.unit)

@@ -79,7 +79,7 @@ def sweep(job: Job, prices: Prices, order: Ints, first: int, last: int, only_ove
         The index after the last net looked at; less than ``last`` when entries run short.
     """
     for i in range(first, last):
-        net = order[i]
+        net = 0 + order[i]  # 64 bits from here on, so that callees are compiled once
         if job.wires.free[1] < len(job.board.neighbour):
             return i
         if only_overfull and not overfull(job, prices.room, net):

@@ -23,8 +23,8 @@ from routing_env.grid import Grid, Ints
 __all__ = ["ANY", "Board", "Prices", "Scratch", "board_of", "pop", "push", "scratch_of", "search", "trace"]
 
 Longs = NDArray[np.int64]
-ANY = 2**48
-"""a limit that no path reaches"""
+ANY: int = np.int64(2**48)  # type: ignore[assignment]
+"""a limit that no path reaches; 64 bits, and no literal, for which numba would compile every callee once more"""
 
 
 class Board(NamedTuple):

@@ -159,7 +159,7 @@ def _to_key(board: Board, prices: Prices, desk: Desk, net: int, node: int, edge:
             break
         for move in range(6):
             if bits >> move & 1:
-                after = board.neighbour[node, move]
+                after = 0 + board.neighbour[node, move]
                 way = 3 * min(node, after) + (move >> 1)
                 if way != edge:
                     node, edge = after, way
@@ -235,12 +235,12 @@ def refine(job: Job, prices: Prices, net: int, count: int, only: int) -> tuple[i
     branch = desk.branch
     i = 0
     while i < count:
-        edge = desk.tree[i]
+        edge = 0 + desk.tree[i]  # 64 bits, so that callees are compiled once
         if desk.tried[edge] == round_stamp:
             i += 1
             continue
         low = edge // 3
-        high = board.neighbour[low, 2 * (edge % 3)]
+        high = 0 + board.neighbour[low, 2 * (edge % 3)]
         branch[0] = edge
         a, size = _to_key(board, prices, desk, net, low, edge, branch, 1)
         b, size = _to_key(board, prices, desk, net, high, edge, branch, size)

@@ -82,7 +82,7 @@ def _routes(wires: Wires) -> tuple[Longs, Ints]:
     return sizes, edges
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def charge(wires: Wires, layer_edges: int, net: int, edge: int) -> int:
     """Room that a wire of the net takes of an edge; ``layer_edges`` is the number of edges of a layer."""
     return wires.need[net, -1] if edge % 3 == 2 else wires.need[net, edge // layer_edges]
@@ -91,7 +91,8 @@ def charge(wires: Wires, layer_edges: int, net: int, edge: int) -> int:
 @njit(cache=True)
 def lay(wires: Wires, room: Ints, layer_edges: int, net: int, edges: Ints) -> None:
     """Lay wires of a net on edges that it does not use yet; there must be as many free entries."""
-    for edge in edges:
+    for at in range(len(edges)):
+        edge = 0 + edges[at]
         entry = wires.free[0]
         wires.free[0] = wires.along[entry]
         wires.free[1] -= 1
@@ -114,7 +115,7 @@ def rip(wires: Wires, room: Ints, layer_edges: int, net: int, edges: Ints) -> in
     count = 0
     entry = wires.head[net]
     while entry >= 0:
-        edge = wires.edge[entry]
+        edge = 0 + wires.edge[entry]
         edges[count] = edge
         count += 1
         before, after = wires.before[entry], wires.after[entry]

@@ -153,7 +153,7 @@ def _chunk(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need:
 def _pair(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: Ints, row: Ints, space: Ints,
           filled: int, size: NDArray[np.int64]) -> int:  # fmt: skip
     """Route one connection alone and charge it."""
-    net = row[0]
+    net = 0 + row[0]
     found = search(board, scratch, prices, net, need[net], row[1:2], row[2:3], board.whole, ANY)
     size[0] = 0
     if found < 0:
@@ -170,7 +170,7 @@ def _pair(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: 
 def _grow(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: Ints, rows: Ints, space: Ints,
           filled: int, sizes: NDArray[np.int64]) -> int:  # fmt: skip
     """Route a net as a tree from its first pin, always on to the cheapest pin not reached, and charge it."""
-    net = rows[0, 0]
+    net = 0 + rows[0, 0]
     open_pins = rows[:, 2].copy()
     pins_left = len(open_pins)
     start = filled
