@@ -24,7 +24,8 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
 
 
 def test_every_script_and_option_named_exists():
-    named = [shlex.split(line, comments=True) for block in blocks("") for line in block.split("\n") if "scripts." in line]
+    lines = [line for block in blocks("sh") for line in block.split("\n")]
+    named = [shlex.split(line, comments=True) for line in lines if "scripts." in line]
     assert len(named) >= 4
     for words in named:
         script = README.parent / (words[2].replace(".", "/") + ".py")
