@@ -13,7 +13,9 @@ from routing_env.gym_env import GlobalRouting
 __all__ = ["ConnectionEpisodes"]
 
 
-class ConnectionEpisodes(gym.Wrapper[NDArray[np.float32], np.int64, NDArray[np.float32], np.int64]):
+class ConnectionEpisodes(
+    gym.Wrapper[NDArray[np.float32], np.int64, NDArray[np.float32], np.int64], gym.utils.RecordConstructorArgs
+):
     """Reaching the target terminates an episode, the step limit truncates it.
 
     Plain ``reset()`` goes on to the next connection and keeps what is routed (a connection under way is given up);
@@ -24,7 +26,8 @@ class ConnectionEpisodes(gym.Wrapper[NDArray[np.float32], np.int64, NDArray[np.f
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         if not isinstance(env.unwrapped, GlobalRouting):
             raise TypeError(f"ConnectionEpisodes wraps GlobalRouting, got {type(env.unwrapped).__name__}")
-        super().__init__(env)
+        gym.utils.RecordConstructorArgs.__init__(self)  # so that env.spec can make the wrapped environment again
+        gym.Wrapper.__init__(self, env)
         self._base: GlobalRouting = env.unwrapped
         self._restart = True
 
