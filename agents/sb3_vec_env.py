@@ -34,9 +34,10 @@ class RoutingVecEnv(VecEnv):
         self._actions: NDArray[Any] = np.zeros(len(problems), np.int64)
 
     def reset(self) -> NDArray[np.float32]:
-        """Begin as asked by ``seed()``; without a seed, connection episodes go on where they stand."""
+        """Begin as asked by ``seed()`` and ``set_options()``; otherwise connection episodes go on where they stand."""
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
-        obs, infos = self.venv.reset(seed=seeds)
+        restart = any(options.get("restart") for options in self._options)
+        obs, infos = self.venv.reset(seed=seeds, options={"restart": restart})
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [{"action_mask": mask} for mask in infos["action_mask"]]
