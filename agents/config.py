@@ -36,9 +36,9 @@ class TrainConfig:
     environments: int = 1
     """copies of the netlist routed at the same time"""
 
-    observation: str = "scaled"
-    """what the agent sees: published, scaled or window"""
-    reward: str = "published"
+    observation: str = "corridors"
+    """what the agent sees: published, scaled, corridors or window"""
+    reward: str = "scarcity"
     """what it is paid: published, scarcity or overflow"""
     reward_option: tuple[str, ...] = ()
     """numbers of the reward as NAME=VALUE"""
@@ -51,7 +51,7 @@ class TrainConfig:
     keep_failed: bool = True
     """whether wires of a connection given up stay until the pass ends"""
 
-    hidden: tuple[int, ...] = (32, 64, 32)
+    hidden: tuple[int, ...] = (64, 64)
     """sizes of the hidden layers"""
     initialisation: Literal["he", "published", "torch"] = "he"
     """first weights: he, published (uniform within 0.5) or torch"""
@@ -59,7 +59,7 @@ class TrainConfig:
     """loss of the temporal-difference error"""
     gamma: float = 0.9
     """discount per move"""
-    batch: int = 64
+    batch: int = 128
     """transitions per update"""
     replay: int = 50_000
     """transitions kept"""
@@ -67,7 +67,7 @@ class TrainConfig:
     """moves made at random before the first update"""
     train_every: int = 4
     """moves of each environment between updates"""
-    updates: int = 4
+    updates: int = 1
     """updates each time"""
     target_every: int = 100
     """moves between updates of the target network"""
@@ -79,7 +79,7 @@ class TrainConfig:
     """gradients are clipped to this norm"""
     masked: bool = True
     """whether moves that change nothing are left out of exploration, choice and target"""
-    epsilon_start: float = 1.0
+    epsilon_start: float = 0.3
     """share of random moves at first"""
     epsilon_end: float = 0.01
     """share of random moves later on"""

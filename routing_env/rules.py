@@ -193,16 +193,17 @@ def play(b, move, room, stamp, connections, state, totals, log):
 def write_mask(b, row, room, stamp, connections, state, mask):
     """Write which moves change the state: 1 or 0 each; all 1 where no move does, so that one can be drawn."""
     node, connection = state[b, NODE], state[b, CONNECTION]
-    count = 0
     planar = connections[b, connection, 3 + state[b, Z]]
+    least = planar if state[b, CLOSED] != 0 else ABSENT + 1
+    count = 0
     for move in range(6):
         left = room[b, node, move]
-        allowed = left != ABSENT
-        if allowed and state[b, CLOSED] != 0 and left < (1 if move >= 4 else planar):
+        allowed = 1 if left >= (min(least, 1) if move >= 4 else least) else 0
+        if (left != ABSENT) & (allowed == 0):  # one condition, rarely true, costs less than two that are often
             edge = edge_of(node, node + gap_of(b, move, state), move)
-            allowed = stamp[b, edge] == connections[b, connection, 0] + 1
-        mask[row, move] = 1 if allowed else 0
-        count += 1 if allowed else 0
+            allowed = 1 if stamp[b, edge] == connections[b, connection, 0] + 1 else 0
+        mask[row, move] = allowed
+        count += allowed
     if count == 0:
         for move in range(6):
             mask[row, move] = 1

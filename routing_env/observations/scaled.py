@@ -25,17 +25,17 @@ def write(b, row, room, connections, state, out):
     node = state[b, NODE]
     width, height, layers = state[b, WIDTH], state[b, HEIGHT], state[b, LAYERS]
     x, y, z = state[b, X], state[b, Y], state[b, Z]
-    across, up, through = max(1, width - 1), max(1, height - 1), max(1, layers - 1)
-    out[row, 0] = 2.0 * x / across - 1.0
-    out[row, 1] = 2.0 * y / up - 1.0
-    out[row, 2] = 2.0 * z / through - 1.0
-    demand = max(1, connections[b, state[b, CONNECTION], 3 + z])
+    across, up, through = 1.0 / max(1, width - 1), 1.0 / max(1, height - 1), 1.0 / max(1, layers - 1)
+    out[row, 0] = 2.0 * x * across - 1.0
+    out[row, 1] = 2.0 * y * up - 1.0
+    out[row, 2] = 2.0 * z * through - 1.0
+    wire = 1.0 / (WIRES * max(1, connections[b, state[b, CONNECTION], 3 + z]))
     for move in range(6):
-        wires = room[b, node, move] / (demand if move < 4 else 1)
-        out[row, 3 + move] = max(0.0, min(wires, WIRES)) / WIRES
-    out[row, 9] = (state[b, TARGET_X] - x) / across
-    out[row, 10] = (state[b, TARGET_Y] - y) / up
-    out[row, 11] = (state[b, TARGET_Z] - z) / through
+        share = room[b, node, move] * (wire if move < 4 else 1.0 / WIRES)
+        out[row, 3 + move] = max(0.0, min(share, 1.0))
+    out[row, 9] = (state[b, TARGET_X] - x) * across
+    out[row, 10] = (state[b, TARGET_Y] - y) * up
+    out[row, 11] = (state[b, TARGET_Z] - z) * through
 
 
 @dataclass(frozen=True)

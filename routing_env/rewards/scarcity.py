@@ -31,7 +31,7 @@ class Scarcity:
     """on reaching the target"""
     step: float = -1.0
     """on any other move"""
-    scarcity: float = 1.0
+    scarcity: float = 2.0
     """price of taking all the room that is left on an edge"""
 
     pay = staticmethod(pay)
