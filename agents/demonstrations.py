@@ -46,6 +46,9 @@ def demonstrate(agent: DoubleDQN, problem: Problem, times: int, options: dict[st
     rows: list[tuple[Any, ...]] = []
     grid = grid_of(problem)
     for walk in astar.paths(problem):
+        done: Any = [False]
+        if not walk:  # A* found no path: the connection is given up, for which a move has to be made in it
+            env.step(env.action_masks().argmin(1))
         for move in moves_of(grid, walk):
             seen = obs
             blocked = not env.action_masks()[0, move]
@@ -54,7 +57,7 @@ def demonstrate(agent: DoubleDQN, problem: Problem, times: int, options: dict[st
             rows.append((seen, after, np.array([move]), reward, done, infos))
             if blocked or done[0]:
                 break
-        if not rows[-1][4][0]:
+        if not done[0]:
             obs = env.reset()
     env.close()
     for _ in range(times):

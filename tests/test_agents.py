@@ -1,0 +1,519 @@
+"""Double-DQN arithmetic by hand, and the agent that hands its optimizer a closure."""
+
+import re
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from boards import drawn
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import optimizers
+from agents.config import TrainConfig, parse_options, problem_of
+from agents.demonstrations import demonstrate, moves_of
+from agents.double_dqn import DoubleDQN, MaskedReplay
+from agents.networks import initialise, q_values
+from agents.sb3_vec_env import RoutingVecEnv
+from agents.td import choose, double_dqn_target, forbid, linear, td_loss
+from routing_env import Layer, Net, Problem
+from routing_env.generators.published import published
+from routing_env.grid import grid_of
+from routing_env.gym_env import GlobalRouting
+from routing_env.routers import astar
+from routing_env.wrappers import ConnectionEpisodes
+
+MASK = torch.tensor([[1, 1, 1], [1, 0, 1]], dtype=torch.int8)
+
+
+def netlist(seed=1, **options):
+    return published(**{"seed": seed, "width": 4, "height": 4, "nets": 4, "capacity": 3} | options)
+
+
+def agent_on(problems, *, env_options=None, **options):
+    env = RoutingVecEnv(problems, observation="scaled", max_steps=12, **(env_options or {}))
+    plain = {"seed": 0, "learning_starts": 20, "batch_size": 16, "buffer_size": 500, "train_freq": 2, "device": "cpu"}
+    return DoubleDQN("MlpPolicy", env, **plain | options)
+
+
+def weights(agent):
+    return {name: value.clone() for name, value in agent.policy.state_dict().items()}
+
+
+# ---- td
+
+
+def test_the_target_takes_the_online_networks_move_and_the_target_networks_value():
+    online = torch.tensor([[1.0, 5.0, 2.0], [1.0, 5.0, 2.0]])
+    target = torch.tensor([[10.0, 20.0, 30.0], [40.0, 50.0, 60.0]])
+    reward, ended = torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0])
+    assert double_dqn_target(reward, ended, online, target, 0.5).tolist() == [1 + 10, 2 + 25]
+    # the mask forbids the second state's best move
+    assert double_dqn_target(reward, ended, online, target, 0.5, MASK).tolist() == [1 + 10, 2 + 30]
+
+
+def test_only_a_true_end_stops_the_bootstrap():
+    q = torch.tensor([[0.0, 8.0, 0.0]] * 2)
+    ended = torch.tensor([1.0, 0.0])
+    assert double_dqn_target(torch.tensor([3.0, 3.0]), ended, q, q, torch.tensor([0.5, 0.25])).tolist() == [3, 5]
+
+
+def test_leading_member_axes_give_what_each_member_gives_alone():
+    rng = torch.Generator().manual_seed(0)
+
+    def drawn_(*shape):
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    online, target, q = drawn_(2, 3, 5, 6), drawn_(2, 3, 5, 6), drawn_(2, 3, 5, 6)
+    reward, moves = drawn_(2, 3, 5), torch.randint(6, (2, 3, 5), generator=rng)
+    ended = (drawn_(2, 3, 5) > 0).double()
+    mask = (drawn_(2, 3, 5, 6) > -1).to(torch.int8)
+    mask[..., 0] = 1
+    explore, draws = drawn_(2, 3, 5) > 0, torch.rand(2, 3, 5, generator=rng)
+    together = double_dqn_target(reward, ended, online, target, 0.9, mask)
+    chosen = choose(q, mask, explore, draws)
+    for kind in ("huber", "squared", "published"):
+        losses = td_loss(q, moves, together, kind)
+        assert losses.shape == (2, 3)
+        for i, j in np.ndindex(2, 3):
+            at = i, j
+            alone = double_dqn_target(reward[at], ended[at], online[at], target[at], 0.9, mask[at])
+            assert torch.equal(together[at], alone)
+            assert torch.equal(losses[at], td_loss(q[at], moves[at], alone, kind))
+            assert torch.equal(chosen[at], choose(q[at], mask[at], explore[at], draws[at]))
+
+
+def test_the_losses_are_those_of_torch():
+    q = torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    moves, target = torch.tensor([1, 2]), torch.tensor([1.5, 9.0])
+    # errors -0.5 and -4
+    assert td_loss(q, moves, target).item() == pytest.approx((0.125 + 3.5) / 2)
+    assert td_loss(q, moves, target, "squared").item() == pytest.approx((0.25 + 16) / 2)
+    whole = q.clone()
+    whole[torch.arange(2), moves] = target
+    assert td_loss(q, moves, target, "published").item() == pytest.approx(torch.nn.functional.mse_loss(q, whole).item())
+    made = q.gather(1, moves[:, None])[:, 0]
+    assert td_loss(q, moves, target).item() == pytest.approx(torch.nn.functional.smooth_l1_loss(made, target).item())
+    with pytest.raises(ValueError, match="loss 'hubert' is none of huber, squared, published"):
+        td_loss(q, moves, target, "hubert")
+
+
+def test_greedy_moves_are_the_best_allowed_ones():
+    q, no = torch.tensor([[1.0, 5.0, 2.0]] * 2), torch.tensor([False, False])
+    draws = torch.tensor([0.99, 0.99])
+    assert choose(q, None, no, draws).tolist() == [1, 1]
+    assert choose(q, MASK, no, draws).tolist() == [1, 2]
+    assert choose(-torch.ones(1, 3) * torch.inf, torch.tensor([[0, 0, 1]]), no[:1], draws[:1]).tolist() in ([0], [2])
+    assert forbid(q, MASK)[1].tolist() == [1, -np.inf, 2]
+    assert forbid(q, None) is q
+
+
+def test_random_moves_are_uniform_over_the_allowed_ones():
+    many = 6000
+    draws = torch.arange(many, dtype=torch.float64) / many
+    for mask in ([1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0]):
+        q = torch.randn(1, 6).expand(many, 6)
+        moves = choose(q, torch.tensor([mask]).expand(many, 6), torch.ones(many, dtype=torch.bool), draws)
+        expected = [many // sum(mask) * allowed for allowed in mask]
+        assert torch.bincount(moves, minlength=6).tolist() == expected
+    unmasked = choose(torch.randn(many, 6), None, torch.ones(many, dtype=torch.bool), draws)
+    assert torch.bincount(unmasked).tolist() == [many // 6] * 6
+
+
+def test_a_schedule_goes_from_start_to_end_and_stays():
+    assert [linear(1.0, 0.2, 0.5, at) for at in (0, 0.25, 0.5, 1)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    assert linear(1.0, 0.2, 0.0, 0.0) == 0.2
+
+
+# ---- the network
+
+
+def test_q_values_are_what_stable_baselines_network_gives():
+    agent = agent_on([netlist()])
+    obs = torch.from_numpy(agent.env.reset()).repeat(7, 1) + torch.randn(7, 12)
+    assert torch.equal(q_values(agent.policy.q_net, obs), agent.policy.q_net(obs))
+    sizes = [tuple(layer.weight.shape) for layer in agent.policy.q_net.q_net if hasattr(layer, "weight")]
+    assert sizes == [(32, 12), (64, 32), (32, 64), (6, 32)]
+
+
+def test_first_weights_are_drawn_as_named_and_the_target_starts_as_a_copy():
+    for kind, spread in (("published", 0.5), ("he", None), ("torch", None)):
+        agent = agent_on([netlist()], initialisation=kind)
+        state = agent.policy.state_dict()
+        for name, value in agent.policy.q_net.state_dict().items():
+            assert torch.equal(value, state[f"q_net_target.{name}"])
+        first = state["q_net.q_net.2.weight"]
+        biases = torch.cat([value for name, value in state.items() if name.endswith("bias")])
+        assert (biases == 0).all() == (kind != "torch")
+        if spread:
+            assert first.abs().max() <= spread
+            assert first.std() == pytest.approx(1 / 12**0.5, rel=0.1)
+        if kind == "he":
+            assert first.std() == pytest.approx((2 / 32) ** 0.5, rel=0.1)
+    with pytest.raises(ValueError, match="initialisation 'xavier' is none of he, published, torch"):
+        initialise(agent.policy, "xavier")
+
+
+# ---- the optimizers by name
+
+
+def test_names_pick_and_make_agree():
+    assert "torch.adam" in optimizers.names()
+    assert optimizers.pick("torch.adam") is torch.optim.Adam
+    made = optimizers.make("torch.sgd", [torch.zeros(2, requires_grad=True)], lr=0.5)
+    assert isinstance(made, torch.optim.SGD)
+    assert made.param_groups[0]["lr"] == 0.5
+    assert optimizers.default_lr("torch.adam") == 1e-3
+
+
+def test_an_unknown_optimizer_or_option_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match=r"no optimizer 'torch.adm'; did you mean 'torch.adam'"):
+        agent_on([netlist()], optimizer="torch.adm")
+    with pytest.raises(TypeError, match=r"torch.adam has no option 'beta'; did you mean 'betas'"):
+        agent_on([netlist()], optimizer_options={"beta": 1})
+    with pytest.raises(ValueError, match="did you mean"):
+        TrainConfig(optimizer="torch.sdg")
+    with pytest.raises(TypeError, match=r"torch\.sgd has no option"):
+        TrainConfig(optimizer="torch.sgd", option=("momentun=0.9",))
+
+
+def test_the_learning_rate_is_the_optimizers_own_unless_one_is_given():
+    for name in ("torch.adam", "torch.rmsprop", "torch.sgd", "torch.lbfgs"):
+        group = agent_on([netlist()], optimizer=name).policy.optimizer.param_groups[0]
+        assert group["lr"] == optimizers.default_lr(name)
+    given = [
+        agent_on([netlist()], learning_rate=0.25),
+        agent_on([netlist()], optimizer_options={"lr": 0.25}),
+    ]
+    for agent in given:
+        agent.learn(30)
+        assert agent.policy.optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_options_reach_the_optimizer():
+    group = agent_on([netlist()], optimizer_options={"betas": (0.5, 0.6)}).policy.optimizer.param_groups[0]
+    assert group["betas"] == (0.5, 0.6)
+    assert parse_options(["lr=0.5", "betas=(0.5, 0.6)", "line-search-fn=strong_wolfe"]) == {
+        "lr": 0.5, "betas": (0.5, 0.6), "line_search_fn": "strong_wolfe",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="option 'lr' is not NAME=VALUE"):
+        parse_options(["lr"])
+
+
+# ---- training
+
+
+def filled(agent, moves=60):
+    agent.learning_starts = 10**9
+    agent.learn(moves)
+    return agent
+
+
+def test_the_closure_gives_loss_and_gradient_at_the_current_weights():
+    agent = filled(agent_on([netlist()], loss="squared", max_grad_norm=np.inf))
+    obs, moves, reward, ended, next_obs, mask = agent.replay_buffer.draw(32)
+    net = agent.policy.q_net
+    target = double_dqn_target(reward, ended, net(next_obs), agent.policy.q_net_target(next_obs), 0.9, mask).detach()
+    closure = agent._closure(obs, moves, target)
+    parameters = list(net.parameters())
+    for _ in range(2):
+        loss = closure()
+        expected = ((net(obs).gather(1, moves[:, None])[:, 0] - target) ** 2).mean()
+        assert loss.item() == pytest.approx(expected.item())
+        assert not loss.requires_grad
+        gradients = torch.autograd.grad(expected, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+        with torch.no_grad():  # as an optimizer does that evaluates the loss elsewhere
+            for parameter in parameters:
+                parameter.add_(0.01 * torch.randn_like(parameter))
+    for parameter in parameters:
+        parameter.grad = None
+    loss = closure(backward=False)
+    assert loss.item() == closure().item()
+    closure(backward=False)
+    assert all(parameter.grad is None for parameter in parameters)
+
+
+def test_gradients_are_clipped_inside_the_closure():
+    agent = filled(agent_on([netlist()], max_grad_norm=0.01))
+    obs, moves, *_ = agent.replay_buffer.draw(32)
+    agent._closure(obs, moves, torch.full((32,), 50.0))()
+    norm = torch.cat([p.grad.flatten() for p in agent.policy.q_net.parameters()]).norm()
+    assert norm.item() == pytest.approx(0.01, rel=1e-3)
+
+
+class Recorder(torch.optim.SGD):
+    """Evaluates its closure at three places, the weights moved in between."""
+
+    def step(self, closure):
+        losses = []
+        for _ in range(3):
+            losses.append(float(closure()))
+            super().step()
+        self.seen = [*getattr(self, "seen", []), losses]
+
+
+def test_the_target_stays_fixed_while_the_closure_is_evaluated(monkeypatch):
+    agent = filled(agent_on([netlist()], loss="squared", policy_kwargs={"optimizer_class": Recorder}))
+    targets = []
+
+    def noted(*arguments):
+        targets.append(double_dqn_target(*arguments))
+        return targets[-1]
+
+    monkeypatch.setattr("agents.double_dqn.double_dqn_target", noted)
+    agent.train(5, 32)
+    assert len(targets) == len(agent.policy.optimizer.seen) == 5, "one target a batch, three evaluations each"
+    assert all(not target.requires_grad for target in targets)
+    assert agent._n_updates == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("torch.lbfgs", {"max_iter": 3}),
+        ("torch.lbfgs", {"line_search_fn": "strong_wolfe", "max_iter": 4}),
+        ("torch.rmsprop", {}),
+        ("torch.sgd", {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_any_of_torchs_optimizers_trains(name, options):
+    agent = agent_on([netlist()] * 2, optimizer=name, optimizer_options=options, learning_rate=0.01, gradient_steps=2)
+    before = weights(agent)
+    agent.learn(200)
+    after = weights(agent)
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert agent._n_updates > 20
+
+
+def test_the_same_seed_gives_the_same_agent_and_another_seed_another():
+    def run(seed):
+        agent = agent_on([netlist()], seed=seed)
+        agent.learn(150)
+        return weights(agent), agent.history
+
+    (one, history), (two, history2), (other, _) = run(3), run(3), run(4)
+    assert history == history2
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_history_holds_the_passes_and_exploration_goes_by_them():
+    agent = agent_on([netlist()], passes=4, exploration_initial_eps=1.0, exploration_final_eps=0.0,
+                     exploration_fraction=0.5)  # fmt: skip
+    agent.learn(20)
+    while len(agent.history) < 4:
+        agent.learn(20, reset_num_timesteps=False)
+        expected = max(0.0, 1.0 - 2 * len(agent.history) / 4)
+        assert agent.exploration_rate == pytest.approx(expected)
+    assert [row["pass"] for row in agent.history] == list(range(1, len(agent.history) + 1))
+    assert set(agent.history[0]) == {"pass", "routed", "wirelength", "overflow", "reward"}
+
+
+def test_the_target_network_moves_every_so_many_connections():
+    agent = agent_on([netlist()], target_connections=3, tau=1.0)
+    agent.learn(1)
+    moved_at, before = [], weights(agent)
+    for _ in range(150):
+        agent.learn(1, reset_num_timesteps=False)
+        after = weights(agent)
+        if any(not torch.equal(before[name], after[name]) for name in after if "target" in name):
+            moved_at.append(agent.connections_ended)
+            assert agent.connections_ended // 3 == agent.target_moves
+        before = after
+    assert len(moved_at) > 2
+    assert all(count % 3 == 0 for count in moved_at)
+
+
+# ---- masks
+
+
+def moves_made(agent, moves):
+    """Play; what was allowed before each move, and the move."""
+    env, seen = agent.env, []
+    step = env.step_async
+
+    def noted(actions):
+        seen.extend(zip(env.action_masks().copy(), actions, strict=True))
+        step(actions)
+
+    env.step_async = noted
+    agent.learn(moves)
+    return seen
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0])
+def test_a_masked_agent_never_makes_a_masked_move(epsilon):
+    agent = agent_on([netlist(), netlist(2)], exploration_initial_eps=epsilon, exploration_final_eps=epsilon)
+    seen = moves_made(agent, 300)
+    assert len(seen) == 300
+    assert all(mask[move] for mask, move in seen)
+    agent = agent_on([netlist()], masked=False, exploration_initial_eps=1.0, exploration_final_eps=1.0)
+    assert not all(mask[move] for mask, move in moves_made(agent, 200))
+
+
+def test_predictions_are_greedy_within_the_mask_and_of_the_observations_shape():
+    agent = agent_on([netlist()])
+    obs = np.random.default_rng(0).uniform(-1, 1, (9, 12)).astype(np.float32)
+    q = agent.policy.q_net(torch.from_numpy(obs)).detach()
+    moves, state = agent.predict(obs, deterministic=True)
+    assert state is None
+    assert moves.tolist() == q.argmax(1).tolist()
+    assert agent.predict(obs[3], deterministic=True)[0] == moves[3]
+    mask = np.ones((9, 6), np.int8)
+    mask[np.arange(9), moves] = 0
+    second, _ = agent.predict(obs, deterministic=True, action_masks=mask)
+    assert second.tolist() == q.argsort(1)[:, -2].tolist()
+    agent.exploration_rate = 1.0
+    assert len(set(agent.predict(obs.repeat(20, 0))[0].tolist())) == 6
+
+
+def test_it_also_takes_gymnasium_environments_and_masks_their_moves():
+    env = DummyVecEnv([lambda: ConnectionEpisodes(gym.make("GlobalRouting-v0", problem=netlist(), max_steps=12))])
+    agent = DoubleDQN("MlpPolicy", env, seed=0, learning_starts=20, batch_size=8, buffer_size=300, device="cpu")
+    agent.learn(120)
+    assert len(agent.history) >= 1
+    filled_rows = agent.replay_buffer.pos
+    assert 0 < agent.replay_buffer.next_masks[:filled_rows].mean() < 1
+
+
+# ---- replay
+
+
+def test_replay_keeps_masks_and_terminal_observations():
+    problem = netlist(3)
+    agent = filled(agent_on([problem]), 150)
+    replay = agent.replay_buffer
+    assert isinstance(replay, MaskedReplay)
+    env = ConnectionEpisodes(GlobalRouting(problem, observation="scaled", max_steps=12))
+    obs, _ = env.reset()
+    ends = 0
+    for t in range(150):
+        assert (replay.observations[t, 0] == obs).all()
+        obs, reward, terminated, truncated, info = env.step(replay.actions[t, 0, 0])
+        assert (replay.next_observations[t, 0] == obs).all()
+        assert (replay.next_masks[t, 0] == info["action_mask"]).all()
+        assert replay.rewards[t, 0] == reward
+        assert bool(replay.dones[t, 0]) == (terminated or truncated)
+        assert bool(replay.timeouts[t, 0]) == truncated
+        if terminated or truncated:
+            ends += 1
+            obs, _ = env.reset()
+    assert ends > 8
+
+
+def test_a_full_replay_forgets_the_oldest_and_draws_from_all():
+    agent = filled(agent_on([netlist()] * 2, buffer_size=40), 100)  # 20 rows of two environments
+    replay = agent.replay_buffer
+    assert (replay.buffer_size, replay.full, replay.pos) == (20, True, 10)
+    rows = {replay.observations[t, i].tobytes() for t in range(20) for i in range(2)}
+    obs, moves, reward, ended, next_obs, mask = replay.draw(2000)
+    assert {row.tobytes() for row in obs.numpy()} == rows
+    assert (obs.shape, moves.shape, reward.shape, ended.shape) == ((2000, 12), (2000,), (2000,), (2000,))
+    assert (next_obs.shape, mask.shape, mask.dtype) == ((2000, 12), (2000, 6), torch.int8)
+    truncated = replay.dones * replay.timeouts
+    assert truncated.any()
+    assert ended.sum() < 2000 * replay.dones.mean() * 1.2
+
+
+# ---- demonstrations
+
+
+def test_demonstrations_are_astars_paths_played_in_the_environment():
+    problem = netlist(5, nets=6, capacity=3)
+    agent = agent_on([problem])
+    options = {"observation": "scaled", "max_steps": 12}
+    put = demonstrate(agent, problem, 2, options)
+    replay, grid = agent.replay_buffer, grid_of(problem)
+    assert replay.pos == put
+    env = ConnectionEpisodes(GlobalRouting(problem, **options))
+    obs, _ = env.reset()
+    t = 0
+    for walk in astar.paths(problem):
+        for move in moves_of(grid, walk):
+            allowed = env.action_masks()[move]
+            assert (replay.observations[t, 0] == obs).all()
+            assert replay.actions[t, 0, 0] == move
+            obs, reward, terminated, truncated, info = env.step(move)
+            assert (replay.next_observations[t, 0] == obs).all()
+            assert (replay.rewards[t, 0], bool(replay.dones[t, 0])) == (reward, terminated or truncated)
+            assert (replay.next_masks[t, 0] == info["action_mask"]).all()
+            t += 1
+            if not allowed or terminated or truncated:
+                break
+        obs, _ = env.reset()
+    assert put == 2 * t
+    for array in (replay.observations, replay.actions, replay.rewards, replay.next_masks):
+        assert (array[:t] == array[t : 2 * t]).all()
+    assert replay.rewards[:t].max() == 100
+
+
+def test_demonstrations_fill_every_environments_place():
+    problem = netlist(5)
+    agent = agent_on([problem] * 3)
+    put = demonstrate(agent, problem, 1, {"observation": "scaled", "max_steps": 12})
+    replay = agent.replay_buffer
+    assert replay.pos == put
+    assert (replay.actions[:put] == replay.actions[:put, :1]).all()
+    assert (replay.next_masks[:put] == replay.next_masks[:put, :1]).all()
+
+
+def test_a_connection_that_astar_cannot_make_does_not_shift_the_others():
+    # no layer allows a vertical wire, so that the first net cannot be joined
+    nets = (Net("tall", "0", ((0, 0, 1), (3, 2, 1))), Net("flat", "1", ((0, 1, 1), (2, 1, 1))))
+    problem = Problem(4, 3, (Layer(2, 0),), nets)
+    assert [len(path) for path in astar.paths(problem)] == [0, 3]
+    agent = agent_on([problem])
+    put = demonstrate(agent, problem, 1, {"observation": "scaled", "max_steps": 12})
+    replay = agent.replay_buffer
+    assert put == 2
+    assert replay.actions[:2, 0, 0].tolist() == [0, 0]
+    assert replay.rewards[:2, 0].tolist() == [-1, 100]
+
+
+def test_the_moves_of_a_walk():
+    problem = drawn("a . a\n. . .")
+    grid = grid_of(problem)
+    tiles = [(0, 0, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 0, 1), (1, 0, 0), (0, 0, 0)]
+    assert moves_of(grid, [grid.node(tile) for tile in tiles]) == [0, 4, 2, 3, 5, 1]
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"passes": 0}, "passes must be at least 1, got 0"),
+        ({"gamma": 1.5}, "gamma must lie in [0, 1], got 1.5"),
+        ({"demonstrations": -1}, "demonstrations must be at least 0, got -1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
+        ({"observation": "windows"}, "observations has no 'windows'"),
+        ({"reward": "publish"}, "rewards has no 'publish'"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TrainConfig(**options)
+
+
+def test_a_netlist_is_a_file_or_a_seed():
+    assert problem_of("published:3") == published(seed=3)
+    with pytest.raises(ValueError, match="netlist 'published:x': the seed must be a whole number, got 'x'"):
+        problem_of("published:x")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        problem_of("nowhere.gr")
+
+
+def test_stable_baselines_own_zip_brings_the_agent_back(tmp_path):
+    agent = agent_on([netlist()], optimizer="torch.rmsprop", loss="squared")
+    agent.learn(60)
+    agent.save(tmp_path / "agent.zip")
+    back = DoubleDQN.load(tmp_path / "agent.zip", device="cpu")
+    obs = np.random.default_rng(0).uniform(-1, 1, (50, 12)).astype(np.float32)
+    assert (back.predict(obs, deterministic=True)[0] == agent.predict(obs, deterministic=True)[0]).all()
+    assert isinstance(back.policy.optimizer, torch.optim.RMSprop)
+    assert back.loss == "squared"
