@@ -27,6 +27,8 @@ __all__ = ["route"]
 LEGAL_ROUNDS = 300
 PATIENCE = 60
 """legalising rounds without a smaller overflow before giving up"""
+FEW = 0.01
+"""overflow a pin, below which a large problem needs no more rounds of all nets"""
 CLEAN_ROUNDS = 10
 CHAINS = 512
 """ejection chains a round at most"""
@@ -126,7 +128,8 @@ def _negotiate(work: Negotiation, steps: _Steps, order: Ints, rounds: int) -> No
         work.settle(order, number)
         work.keep()
         steps("settling")
-        if work.overflow == 0 and not work.history.any():
+        few = len(work.job.wires.pins) > SMALL and work.overflow < FEW * len(work.job.wires.pins)
+        if few or (work.overflow == 0 and not work.history.any()):
             break
     least, since = work.overflow, 0
     for number in range(LEGAL_ROUNDS):
