@@ -26,7 +26,7 @@ def names(folder: str) -> list[str]:
 
 
 def pick(folder: str, name: str) -> Any:
-    """The first name of a plug-in's ``__all__``.
+    """The first name of a plug-in's ``__all__``; of a router, its ``route``.
 
     Raises:
         ValueError: no such plug-in; the text names the nearest one.
@@ -35,7 +35,7 @@ def pick(folder: str, name: str) -> Any:
     if name not in known:
         raise ValueError(_unknown(folder, name, known))
     module = importlib.import_module(f"routing_env.{folder}.{name}")
-    return getattr(module, module.__all__[0])
+    return getattr(module, "route" if folder == "routers" else module.__all__[0])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
