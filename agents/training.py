@@ -3,7 +3,8 @@
 config.json command.txt   what was asked for
 rows.jsonl                one row a pass
 checkpoint.pt             everything needed to go on with the same result
-best.route best.json      the best pass (most connections, then reward) as a contest solution, and its score
+best.route best.json      the best pass as a contest solution, and its score: most connections, then least
+                          overflow, then fewest moves (under the published reward: then largest reward)
 tensorboard/              curves
 """
 
@@ -19,7 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -48,7 +48,10 @@ def read_config(folder: Path) -> TrainConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise RunError(f"{folder}: no config.json; this is not a run folder")
-    values: dict[str, Any] = json.loads(path.read_text())
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from None
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     if unknown := sorted(set(values) - known):
         raise RunError(f"{path}: unknown settings {', '.join(unknown)}")
@@ -119,11 +122,11 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: boo
 
 
 def best_solution(agent: DoubleDQN, problem: Problem) -> Solution:
-    """The best pass of all environments: most connections, then reward."""
+    """The best pass of all environments: most connections, then least overflow, then fewest moves."""
     env = agent.env
     assert isinstance(env, RoutingVecEnv)
-    state, totals = env.venv.state.state, env.venv.state.totals
-    best = max(range(len(state)), key=lambda b: (state[b, rules.BEST_ROUTED], totals[b, rules.BEST_REWARD], -b))
+    kept = env.venv.state.state[:, [rules.BEST_ROUTED, rules.BEST_OVERFLOW, rules.BEST_MOVES]].tolist()
+    best = min(range(len(kept)), key=lambda b: (-kept[b][0], *kept[b][1:]))
     return env.venv.solution(best)
 
 
@@ -139,7 +142,7 @@ class _Run(BaseCallback):
         self.started = time.perf_counter(), time.process_time()
         self.spent = 0.0, 0.0
         self.written = 0
-        self.best = (-1, -np.inf)
+        self.best = (-1, 0, 0)
         self.bar: Any = None
         self.curves: Any = None
 
@@ -152,7 +155,7 @@ class _Run(BaseCallback):
         if rows:
             self.spent = rows[-1]["wall_seconds"], rows[-1]["cpu_seconds"]
         for passed in agent.history:
-            self.best = max(self.best, (passed["routed"], passed["reward"]))
+            self.best = max(self.best, (passed["routed"], -passed["overflow"], -passed["wirelength"]))
 
     def interruptible(self) -> _Signals:
         """While open, the first Ctrl-C or SIGTERM asks for a checkpoint and a stop, the second stops at once."""
@@ -191,9 +194,9 @@ class _Run(BaseCallback):
             metrics={name: value for name, value in passed.items() if name != "pass"},
             wall_seconds=round(wall, 3), cpu_seconds=round(cpu, 3),
         ))  # fmt: skip
-        self.best = max(self.best, (passed["routed"], passed["reward"]))
+        self.best = max(self.best, (passed["routed"], -passed["overflow"], -passed["wirelength"]))
         self.bar.update()
-        self.bar.set_postfix_str(f"connected {passed['routed']}, best {self.best[0]} (reward {self.best[1]:.0f})")
+        self.bar.set_postfix_str(f"connected {passed['routed']}, best {self.best[0]} with wirelength {-self.best[2]}")
         if self.curves is not None:
             for name in ("routed", "wirelength", "overflow", "reward"):
                 self.curves.add_scalar(f"pass/{name}", passed[name], passed["pass"])

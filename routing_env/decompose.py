@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from routing_env._kernel import kernel
 from routing_env.grid import Ints, grid_of
 from routing_env.problem import Net, Problem
 from routing_env.solution import needs_route
@@ -25,7 +25,7 @@ def net_order(problem: Problem) -> list[int]:
     return [i for _, i in sorted(lengths)]
 
 
-@njit(cache=True)
+@kernel
 def spanning_tree(tiles: Ints) -> Ints:
     """Minimum spanning tree by Prim's rule from row 0, ties to the earlier row.
 

@@ -148,7 +148,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         return self._mask[self._row] > 0
 
     def solution(self, *, best: bool = True) -> Solution:
-        """The wires of the best finished pass (most connections, then reward), or of the pass under way."""
+        """The wires of the best finished pass (see ``rules.close_pass``), or of the pass under way."""
         return solution_of(self.problem, self.state, best=best)
 
     def get_state(self) -> dict[str, Any]:

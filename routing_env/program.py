@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from numba import njit
 
 from routing_env import rules
+from routing_env._kernel import kernel
 
 __all__ = ["Program", "program"]
 
@@ -54,4 +55,5 @@ def _njit(function: Callable[..., Any], name: str, digest: str, namespace: dict[
     rebuilt.__module__ = function.__module__
     rebuilt.__qualname__ = f"{name}_{digest}"
     # only entry points are kept on disk: they hold their helpers' code
-    return njit(rebuilt, cache=name in Program._fields, nogil=True, error_model="numpy")
+    compiler = kernel if name in Program._fields else njit
+    return compiler(rebuilt, nogil=True, error_model="numpy")

@@ -27,14 +27,14 @@ ABSENT = -(2**31) + 1
 # columns of ``state``: position and target
 NODE, X, Y, Z, TARGET, TARGET_X, TARGET_Y, TARGET_Z = 0, 1, 2, 3, 4, 5, 6, 7
 # columns of ``state``: the connection and the pass so far
-CONNECTION, STEPS, LOGGED, LOGGED_BEFORE, ROUTED, OVERFLOW, PASSES = 8, 9, 10, 11, 12, 13, 14
+CONNECTION, STEPS, LOGGED, LOGGED_BEFORE, ROUTED, OVERFLOW, MOVES, PASSES = 8, 9, 10, 11, 12, 13, 14, 15
 # columns of ``state``: the best pass
-BEST_ROUTED, BEST_LOGGED, BEST_PASS, BEST_OVERFLOW = 15, 16, 17, 18
+BEST_ROUTED, BEST_OVERFLOW, BEST_MOVES, BEST_LOGGED, BEST_PASS = 16, 17, 18, 19, 20
 # columns of ``state``: the last finished pass
-LAST_ROUTED, LAST_LOGGED, LAST_OVERFLOW = 19, 20, 21
+LAST_ROUTED, LAST_LOGGED, LAST_OVERFLOW = 21, 22, 23
 # columns of ``state``: settings
-COUNT, MAX_STEPS, WIDTH, HEIGHT, LAYERS, CLOSED, RELEASE, LARGEST = 22, 23, 24, 25, 26, 27, 28, 29
-STATE = 30
+COUNT, MAX_STEPS, WIDTH, HEIGHT, LAYERS, CLOSED, RELEASE, LARGEST = 24, 25, 26, 27, 28, 29, 30, 31
+STATE = 32
 
 # columns of ``totals``; from PRICES on: the reward's own numbers
 REWARD, BEST_REWARD, LAST_REWARD, PRICES = 0, 1, 2, 3
@@ -104,6 +104,7 @@ def open_pass(b, room, stamp, connections, state, totals, log):
     undo(b, 0, room, stamp, connections, state, log)
     state[b, ROUTED] = 0
     state[b, OVERFLOW] = 0
+    state[b, MOVES] = 0
     totals[b, REWARD] = 0.0
     open_connection(b, 0, connections, state)
 
@@ -120,15 +121,22 @@ def close_connection(b, arrived, room, stamp, connections, state, log):
 
 
 def close_pass(b, state, totals, log):
-    """Keep the pass if it is the best so far: most connections, then largest reward."""
+    """Keep the pass if it is the best so far: most connections, then least overflow, then fewest moves.
+
+    Under the published reward that is: most connections, then largest reward.
+    """
     state[b, PASSES] += 1
     state[b, LAST_ROUTED] = state[b, ROUTED]
     state[b, LAST_LOGGED] = state[b, LOGGED]
     state[b, LAST_OVERFLOW] = state[b, OVERFLOW]
     totals[b, LAST_REWARD] = totals[b, REWARD]
-    more = state[b, ROUTED] > state[b, BEST_ROUTED]
-    richer = state[b, ROUTED] == state[b, BEST_ROUTED] and totals[b, REWARD] > totals[b, BEST_REWARD]
-    if more or richer:
+    better = state[b, BEST_ROUTED] - state[b, ROUTED]
+    if better == 0:
+        better = state[b, OVERFLOW] - state[b, BEST_OVERFLOW]
+    if better == 0:
+        better = state[b, MOVES] - state[b, BEST_MOVES]
+    if better < 0:
+        state[b, BEST_MOVES] = state[b, MOVES]
         state[b, BEST_ROUTED] = state[b, ROUTED]
         state[b, BEST_OVERFLOW] = state[b, OVERFLOW]
         state[b, BEST_LOGGED] = state[b, LOGGED]
@@ -175,6 +183,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
             state[b, X + axis] += forward
             state[b, NODE] = to
     state[b, STEPS] += 1
+    state[b, MOVES] += 1
     arrived = state[b, NODE] == state[b, TARGET]
     if arrived:
         flags |= ARRIVED
@@ -193,12 +202,13 @@ def play(b, move, room, stamp, connections, state, totals, log):
 def write_mask(b, row, room, stamp, connections, state, mask):
     """Write which moves change the state: 1 or 0 each; all 1 where no move does, so that one can be drawn."""
     node, connection = state[b, NODE], state[b, CONNECTION]
-    planar = connections[b, connection, 3 + state[b, Z]]
-    least = planar if state[b, CLOSED] != 0 else ABSENT + 1
+    planar, via = ABSENT + 1, ABSENT + 1
+    if state[b, CLOSED] != 0:
+        planar, via = connections[b, connection, 3 + state[b, Z]], 1
     count = 0
     for move in range(6):
         left = room[b, node, move]
-        allowed = 1 if left >= (min(least, 1) if move >= 4 else least) else 0
+        allowed = 1 if left >= (via if move >= 4 else planar) else 0
         if (left != ABSENT) & (allowed == 0):  # one condition, rarely true, costs less than two that are often
             edge = edge_of(node, node + gap_of(b, move, state), move)
             allowed = 1 if stamp[b, edge] == connections[b, connection, 0] + 1 else 0

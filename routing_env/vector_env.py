@@ -102,7 +102,8 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin a new pass in every problem; in connection episodes without a seed, the next connection."""
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        seeds = [seed] if isinstance(seed, int) else seed or []
+        super().reset(seed=next((one for one in seeds if one is not None), None))
         fresh = isinstance(seed, int) or (seed is not None and any(one is not None for one in seed))
         asked = bool((options or {}).get("restart"))
         restart = self.episode == "pass" or not self._started or fresh or asked

@@ -53,7 +53,13 @@ class Pass:
     routed: int
     reward: float
     overflow: int
+    moves: int
     wires: list[tuple[int, frozenset[Tile], int, bool]]
+
+    @property
+    def merit(self) -> tuple[int, int, int]:
+        """The larger the better: most connections, then least overflow, then fewest moves."""
+        return self.routed, -self.overflow, -self.moves
 
 
 @dataclass
@@ -107,7 +113,7 @@ class Referee:
 
     def open_pass(self) -> None:
         self.wires.clear()
-        self.routed, self.reward = 0, 0.0
+        self.routed, self.reward, self.moves = 0, 0.0, 0
         self.open_connection(0)
 
     def open_connection(self, number: int) -> None:
@@ -168,6 +174,7 @@ class Referee:
         done = arrived or self.steps >= self.max_steps
         reward = (100.0 if arrived else -1.0) - self.price * more
         self.reward += reward
+        self.moves += 1
         over = done and self.number + 1 == len(self.rows)
         if arrived:
             self.routed += 1
@@ -179,8 +186,8 @@ class Referee:
 
     def close_pass(self) -> None:
         self.passes += 1
-        self.last = Pass(self.passes, self.routed, self.reward, self.overflow(), list(self.wires))
-        if self.best is None or (self.last.routed, self.last.reward) > (self.best.routed, self.best.reward):
+        self.last = Pass(self.passes, self.routed, self.reward, self.overflow(), self.moves, list(self.wires))
+        if self.best is None or self.last.merit > self.best.merit:
             self.best = self.last
 
     def go_on(self) -> None:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from routing_env._kernel import kernel
 from routing_env.grid import Ints
 from routing_env.routers._rounds import best_tree
 from routing_env.routers._search import ANY, Longs, Prices
@@ -55,7 +55,7 @@ def log_of(nets: int, nodes: int, seed: int) -> Log:
                np.zeros(4, np.int64))  # fmt: skip
 
 
-@njit(cache=True)
+@kernel
 def draw(log: Log, below: int) -> int:
     """A random number in 0..below - 1 (xorshift)."""
     x = log.random[0]
@@ -66,7 +66,7 @@ def draw(log: Log, below: int) -> int:
     return int(x >> np.uint64(20)) % below
 
 
-@njit(cache=True)
+@kernel
 def _length(edges: Ints, unit: int, via: int) -> int:
     total = 0
     for edge in edges:
@@ -74,7 +74,7 @@ def _length(edges: Ints, unit: int, via: int) -> int:
     return total
 
 
-@njit(cache=True)
+@kernel
 def _propose(job: Job, prices: Prices, log: Log, net: int, only: int) -> tuple[int, int]:
     """A better tree of the net in ``desk.tree`` while its wires stay; return its edges and what it saves.
 
@@ -92,7 +92,7 @@ def _propose(job: Job, prices: Prices, log: Log, net: int, only: int) -> tuple[i
     return count, saved
 
 
-@njit(cache=True)
+@kernel
 def _move(job: Job, prices: Prices, log: Log, net: int, tree: Ints) -> int:
     """Give the net other wires, logged; return the change of length. -2**60: no space, nothing done."""
     desk, count = job.desk, log.tally
@@ -117,7 +117,7 @@ def _move(job: Job, prices: Prices, log: Log, net: int, tree: Ints) -> int:
     return _length(tree, prices.unit, prices.via) - _length(desk.old[:olds], prices.unit, prices.via)
 
 
-@njit(cache=True)
+@kernel
 def _eject(job: Job, prices: Prices, log: Log, edge: int, mover: int) -> tuple[int, int]:
     """The net on the edge that leaves it at the least loss, and the number of edges of its new tree in ``log.best``."""
     users = 0
@@ -144,7 +144,7 @@ def _eject(job: Job, prices: Prices, log: Log, edge: int, mover: int) -> tuple[i
     return best, size
 
 
-@njit(cache=True)
+@kernel
 def _take_back(job: Job, prices: Prices, log: Log) -> None:
     moved = log.tally[1]
     for i in range(moved):
@@ -153,7 +153,7 @@ def _take_back(job: Job, prices: Prices, log: Log) -> None:
         lay(job.wires, prices.room, job.layer_edges, 0 + log.nets[i], log.edges[log.first[i] : log.first[i + 1]])
 
 
-@njit(cache=True)
+@kernel
 def _trial(job: Job, prices: Prices, log: Log, net: int, first_full: int, later_full: int, slack: int) -> int:
     """One chain from a net; return the change of length, 0 when taken back."""
     count = log.tally
@@ -192,7 +192,7 @@ def _trial(job: Job, prices: Prices, log: Log, net: int, first_full: int, later_
     return change
 
 
-@njit(cache=True)
+@kernel
 def trials(job: Job, prices: Prices, log: Log, nets: Ints, number: int) -> int:
     """Chains from randomly drawn nets; return the change of the total length (never positive)."""
     total = 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from routing_env._kernel import kernel
 from routing_env.grid import Ints
 from routing_env.routers._search import ANY, Longs, Prices
 from routing_env.routers._trees import Job, cost_of, grow, mark, refine
@@ -12,7 +11,7 @@ from routing_env.routers._wires import lay, rip
 __all__ = ["overfull", "reroute", "sweep"]
 
 
-@njit(cache=True)
+@kernel
 def overfull(job: Job, room: Ints, net: int) -> bool:
     """Whether a wire of the net lies on an edge beyond its capacity."""
     entry = job.wires.head[net]
@@ -23,7 +22,7 @@ def overfull(job: Job, room: Ints, net: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def best_tree(job: Job, prices: Prices, net: int, olds: int, start: int, both: bool, only: int) -> int:
     """The improved old tree (its ``olds`` edges are in ``desk.old``) or, if ``both``, a grown one where it is cheaper.
 
@@ -59,7 +58,7 @@ def best_tree(job: Job, prices: Prices, net: int, olds: int, start: int, both: b
     return kept
 
 
-@njit(cache=True)
+@kernel
 def reroute(job: Job, prices: Prices, net: int, start: int, both: bool) -> None:
     """Rip up a net and lay its cheapest tree found; what cannot be joined keeps its old wires."""
     desk = job.desk
@@ -71,7 +70,7 @@ def reroute(job: Job, prices: Prices, net: int, start: int, both: bool) -> None:
         lay(job.wires, prices.room, job.layer_edges, net, desk.tree[:count])
 
 
-@njit(cache=True)
+@kernel
 def sweep(job: Job, prices: Prices, order: Ints, first: int, last: int, only_overfull: bool, turn: int) -> int:
     """Reroute the nets of ``order[first:last]``, or those of them with overfull edges; grown trees on even turns.
 
@@ -89,7 +88,7 @@ def sweep(job: Job, prices: Prices, order: Ints, first: int, last: int, only_ove
     return last
 
 
-@njit(cache=True)
+@kernel
 def lengths(job: Job, unit: int, via: int, total: Longs) -> None:
     """Write what each net's wires would cost on an empty grid."""
     for net in range(len(total)):

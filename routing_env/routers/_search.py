@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from routing_env._kernel import kernel
 from routing_env.grid import Grid, Ints
 
 __all__ = ["ANY", "Board", "Prices", "Scratch", "board_of", "pop", "push", "scratch_of", "search", "trace"]
@@ -98,7 +98,7 @@ def scratch_of(nodes: int) -> Scratch:
                    np.empty(6 * nodes + 2, np.int64), np.empty(6 * nodes + 2, np.int32))  # fmt: skip
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def push(keys: Longs, heap: Ints, size: int, key: int, node: int) -> None:
     """Put (key, node) into a binary heap of ``size`` entries."""
     i = size
@@ -113,7 +113,7 @@ def push(keys: Longs, heap: Ints, size: int, key: int, node: int) -> None:
     heap[i] = node
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def pop(keys: Longs, heap: Ints, size: int) -> None:
     """Take the first entry out of a heap of ``size`` entries; the caller has read it at index 0."""
     last = size - 1
@@ -135,7 +135,7 @@ def pop(keys: Longs, heap: Ints, size: int) -> None:
     heap[i] = node
 
 
-@njit(cache=True)
+@kernel
 def _target_box(board: Board, scratch: Scratch, targets: Ints, search_id: int) -> tuple[int, int, int, int, int, int]:
     x0 = y0 = z0 = 2**30
     x1 = y1 = z1 = -1
@@ -148,7 +148,7 @@ def _target_box(board: Board, scratch: Scratch, targets: Ints, search_id: int) -
     return x0, x1, y0, y1, z0, z1
 
 
-@njit(cache=True)
+@kernel
 def _sow(board: Board, scratch: Scratch, prices: Prices, sources: Ints, around: tuple[int, int, int, int, int, int],
          limit: int, shift: int) -> int:  # fmt: skip
     """Put the sources into the heap; return its size."""
@@ -165,7 +165,7 @@ def _sow(board: Board, scratch: Scratch, prices: Prices, sources: Ints, around: 
     return size
 
 
-@njit(cache=True)
+@kernel
 def search(board: Board, scratch: Scratch, prices: Prices, net: int, need: Ints, sources: Ints, targets: Ints,
            box: Ints, limit: int) -> int:  # fmt: skip
     """Settle nodes from the sources until one is a target.
@@ -222,13 +222,13 @@ def search(board: Board, scratch: Scratch, prices: Prices, net: int, need: Ints,
     return -1
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def _outside(at: Ints, node: int, box: Ints) -> bool:
     x, y = at[node, 0], at[node, 1]
     return bool(x < box[0] or x > box[1] or y < box[2] or y > box[3])
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def _cost(prices: Prices, net: int, edge: int, need: int) -> int:
     """What the edge costs the net, -1 where it is closed."""
     if prices.owner[edge] == net:
@@ -241,7 +241,7 @@ def _cost(prices: Prices, net: int, edge: int, need: int) -> int:
     return int(prices.price[edge]) + prices.full + prices.slope * int(missing)
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def _left(at, climb, node, x0, x1, y0, y1, z0, z1, unit, via):  # type: ignore[no-untyped-def]
     x, y, z = at[node, 0], at[node, 1], at[node, 2]
     dx = max(x0 - x, x - x1, 0)
@@ -253,7 +253,7 @@ def _left(at, climb, node, x0, x1, y0, y1, z0, z1, unit, via):  # type: ignore[n
     return np.int64(unit) * (dx + dy) + np.int64(via) * up, dx + dy + up
 
 
-@njit(cache=True)
+@kernel
 def trace(board: Board, scratch: Scratch, node: int, path: Ints) -> int:
     """Write the nodes from the target ``node`` back to its source into ``path``; return their number."""
     width, height = board.whole[1] + 1, board.whole[3] + 1

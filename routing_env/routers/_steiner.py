@@ -16,9 +16,9 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from routing_env._kernel import kernel
 from routing_env.grid import Ints
 
 __all__ = ["FAR", "Longs", "arc_costs", "edge_costs", "grown_tree", "labels", "routes", "settle", "tree"]
@@ -31,7 +31,7 @@ DEAREST = 2**48
 """an edge costs at most this, so that a route over a few thousand edges stays below FAR"""
 
 
-@njit(cache=True)
+@kernel
 def edge_costs(
     base: int, prices: Longs, demand: Longs, capacity: Longs, exists: NDArray[np.bool_], layer_edges: int
 ) -> Longs:
@@ -51,7 +51,7 @@ def edge_costs(
     return cost
 
 
-@njit(cache=True)
+@kernel
 def settle(neighbour: Ints, move_edge: Ints, cost: Longs, label: Longs, goal: int) -> None:
     """Dijkstra's algorithm from every node that has a label, in place; stops at ``goal``, -1 for no stop.
 
@@ -75,7 +75,7 @@ def settle(neighbour: Ints, move_edge: Ints, cost: Longs, label: Longs, goal: in
                 heapq.heappush(heap, (reached, other))
 
 
-@njit(cache=True)
+@kernel
 def labels(neighbour: Ints, move_edge: Ints, cost: Longs, terminals: Longs, goal: int) -> Longs:
     """(2**terminals, nodes): ``label[S, u]``; bit i of S stands for ``terminals[i]``; row 0 is not used.
 
@@ -96,7 +96,7 @@ def labels(neighbour: Ints, move_edge: Ints, cost: Longs, terminals: Longs, goal
     return label
 
 
-@njit(cache=True)
+@kernel
 def tree(neighbour: Ints, move_edge: Ints, cost: Longs, label: Longs, root: int) -> list[np.int64]:
     """The edges of a cheapest tree that joins all labelled terminals and ``root``."""
     edges = [np.int64(0) for _ in range(0)]
@@ -124,7 +124,7 @@ def tree(neighbour: Ints, move_edge: Ints, cost: Longs, label: Longs, root: int)
     return edges
 
 
-@njit(cache=True)
+@kernel
 def grown_tree(neighbour: Ints, move_edge: Ints, cost: Longs, terminals: Longs) -> list[np.int64]:
     """A tree grown from the first terminal, each time to the cheapest one left; empty where one is out of reach."""
     edges = [np.int64(0) for _ in range(0)]
@@ -154,7 +154,7 @@ def grown_tree(neighbour: Ints, move_edge: Ints, cost: Longs, terminals: Longs) 
     return edges
 
 
-@njit(cache=True)
+@kernel
 def routes(
     neighbour: Ints, move_edge: Ints, base: int, prices: Longs, capacity: Longs, exists: NDArray[np.bool_],
     layer_edges: int, demand: Longs, terminals: Longs, first: Longs, most: int,
@@ -189,7 +189,7 @@ def routes(
     return least, edges, begin
 
 
-@njit(cache=True)
+@kernel
 def arc_costs(neighbour: Ints, move_edge: Ints, cost: Longs, terminals: Longs, partial: bool) -> Longs:
     """(nodes, 6): cost of the cheapest tree that uses the move, directed away from ``terminals[0]``; FAR for none.
 

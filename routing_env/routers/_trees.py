@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from routing_env._kernel import kernel
 from routing_env.grid import Ints
 from routing_env.routers._search import Board, Longs, Prices, Scratch, search, trace
 from routing_env.routers._wires import Wires, charge
@@ -64,14 +64,14 @@ def desk_of(nodes: int) -> Desk:
                 np.zeros(1, np.int64))  # fmt: skip
 
 
-@njit(cache=True)
+@kernel
 def mark(prices: Prices, edges: Ints, net: int) -> None:
     """Write the net as owner of edges; -1 wipes the mark."""
     for edge in edges:
         prices.owner[edge] = net
 
 
-@njit(cache=True)
+@kernel
 def cost_of(job: Job, prices: Prices, net: int, edges: Ints) -> int:
     """What edges without wires of the net would cost it now, closed ones at ``CLOSED``."""
     total = 0
@@ -83,7 +83,7 @@ def cost_of(job: Job, prices: Prices, net: int, edges: Ints) -> int:
     return total
 
 
-@njit(cache=True)
+@kernel
 def _take(job: Job, prices: Prices, net: int, found: int, count: int) -> tuple[int, int]:
     """Add the path to ``found`` to the tree, marked; return the number of edges and of the path's nodes."""
     desk, came = job.desk, job.scratch.came
@@ -98,13 +98,13 @@ def _take(job: Job, prices: Prices, net: int, found: int, count: int) -> tuple[i
     return count, steps
 
 
-@njit(cache=True)
+@kernel
 def _join(job: Job, prices: Prices, net: int, sources: Ints, targets: Ints, limit: int) -> int:
     need = job.wires.need[net]
     return int(search(job.board, job.scratch, prices, net, need, sources, targets, job.board.whole, limit))
 
 
-@njit(cache=True)
+@kernel
 def grow(job: Job, prices: Prices, net: int, start: int, limit: int) -> int:
     """Grow a tree from pin number ``start`` of the net; its edges are marked and stand in ``desk.tree``.
 
@@ -137,7 +137,7 @@ def grow(job: Job, prices: Prices, net: int, start: int, limit: int) -> int:
     return count
 
 
-@njit(cache=True)
+@kernel
 def _own_moves(board: Board, prices: Prices, net: int, node: int) -> tuple[int, int]:
     """How many of the tree's edges meet at a node, and their moves as bits."""
     count, bits = 0, 0
@@ -149,7 +149,7 @@ def _own_moves(board: Board, prices: Prices, net: int, node: int) -> tuple[int, 
     return count, bits
 
 
-@njit(cache=True)
+@kernel
 def _to_key(board: Board, prices: Prices, desk: Desk, net: int, node: int, edge: int, branch: Ints, size: int,
             ) -> tuple[int, int]:  # fmt: skip
     """Follow a branch that enters ``node`` over ``edge`` up to a pin or fork; return it and the edges in ``branch``."""
@@ -169,7 +169,7 @@ def _to_key(board: Board, prices: Prices, desk: Desk, net: int, node: int, edge:
     return node, size
 
 
-@njit(cache=True)
+@kernel
 def _flood(board: Board, prices: Prices, desk: Desk, net: int, start: int, half: Ints) -> int:
     """Write all nodes that the tree joins to ``start``; return their number."""
     desk.stamp[0] += 1
@@ -189,7 +189,7 @@ def _flood(board: Board, prices: Prices, desk: Desk, net: int, start: int, half:
     return size
 
 
-@njit(cache=True)
+@kernel
 def _drop(prices: Prices, desk: Desk, edge: int, count: int) -> int:
     last = desk.tree[count - 1]
     at = desk.place[edge]
@@ -199,7 +199,7 @@ def _drop(prices: Prices, desk: Desk, edge: int, count: int) -> int:
     return count - 1
 
 
-@njit(cache=True)
+@kernel
 def _put(prices: Prices, desk: Desk, net: int, edges: Ints, count: int) -> int:
     for edge in edges:
         desk.tree[count] = edge
@@ -209,7 +209,7 @@ def _put(prices: Prices, desk: Desk, net: int, edges: Ints, count: int) -> int:
     return count
 
 
-@njit(cache=True)
+@kernel
 def _prepare(job: Job, net: int, count: int, only: int) -> int:
     """Mark pins, places and, but for ``only``, edges not to be tried; return the stamp of tried edges."""
     desk, wires = job.desk, job.wires
@@ -223,7 +223,7 @@ def _prepare(job: Job, net: int, count: int, only: int) -> int:
     return int(desk.stamp[0])
 
 
-@njit(cache=True)
+@kernel
 def refine(job: Job, prices: Prices, net: int, count: int, only: int) -> tuple[int, int]:
     """Exchange branches of the marked tree in ``desk.tree`` until each has been tried; return (edges, cost saved).
 

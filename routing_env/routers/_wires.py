@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from routing_env._kernel import kernel
 from routing_env.grid import Grid, Ints
 from routing_env.problem import Problem
 from routing_env.routers._search import Longs
@@ -67,7 +67,7 @@ def routes(wires: Wires) -> tuple[Longs, Ints]:
     return np.concatenate([[0], np.cumsum(sizes)]), edges
 
 
-@njit(cache=True)
+@kernel
 def _routes(wires: Wires) -> tuple[Longs, Ints]:
     sizes = np.zeros(len(wires.head), np.int64)
     edges = np.empty(len(wires.edge) - wires.free[1], np.int32)
@@ -82,13 +82,13 @@ def _routes(wires: Wires) -> tuple[Longs, Ints]:
     return sizes, edges
 
 
-@njit(cache=True)
+@kernel
 def charge(wires: Wires, layer_edges: int, net: int, edge: int) -> int:
     """Room that a wire of the net takes of an edge; ``layer_edges`` is the number of edges of a layer."""
     return wires.need[net, -1] if edge % 3 == 2 else wires.need[net, edge // layer_edges]
 
 
-@njit(cache=True)
+@kernel
 def lay(wires: Wires, room: Ints, layer_edges: int, net: int, edges: Ints) -> None:
     """Lay wires of a net on edges that it does not use yet; there must be as many free entries."""
     for at in range(len(edges)):
@@ -109,7 +109,7 @@ def lay(wires: Wires, room: Ints, layer_edges: int, net: int, edges: Ints) -> No
         room[edge] -= charge(wires, layer_edges, net, edge)
 
 
-@njit(cache=True)
+@kernel
 def rip(wires: Wires, room: Ints, layer_edges: int, net: int, edges: Ints) -> int:
     """Take up all wires of a net; their edges are written to ``edges``, their number returned."""
     count = 0

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from routing_env._kernel import kernel
 from routing_env.decompose import connections
 from routing_env.grid import NO_LIMIT, Grid, Ints, grid_of
 from routing_env.problem import Problem
@@ -130,7 +130,7 @@ def _run(
     return rows, walks, len(walks)
 
 
-@njit(cache=True)
+@kernel
 def _chunk(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: Ints, rows: Ints, tree: bool,
            first: int, space: Ints, sizes: NDArray[np.int64]) -> int:  # fmt: skip
     """Route whole nets from row ``first`` on, paths one after the other in ``space``; return the row after the last."""
@@ -149,7 +149,7 @@ def _chunk(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need:
     return row
 
 
-@njit(cache=True)
+@kernel
 def _pair(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: Ints, row: Ints, space: Ints,
           filled: int, size: NDArray[np.int64]) -> int:  # fmt: skip
     """Route one connection alone and charge it."""
@@ -166,7 +166,7 @@ def _pair(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: 
     return filled + size[0]
 
 
-@njit(cache=True)
+@kernel
 def _grow(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: Ints, rows: Ints, space: Ints,
           filled: int, sizes: NDArray[np.int64]) -> int:  # fmt: skip
     """Route a net as a tree from its first pin, always on to the cheapest pin not reached, and charge it."""
@@ -200,7 +200,7 @@ def _grow(board: Board, scratch: Scratch, prices: Prices, capacity: Ints, need: 
     return filled
 
 
-@njit(cache=True)
+@kernel
 def _charge(board: Board, prices: Prices, capacity: Ints, net: int, need: Ints, walk: Ints) -> None:
     """Take the room that a path needs on edges that the net does not own yet, and price their use as a tie-break."""
     width, height = board.whole[1] + 1, board.whole[3] + 1
