@@ -27,6 +27,9 @@ HELPERS = (
 )  # fmt: skip
 
 
+COLD = ("undo", "open_connection", "open_pass", "close_connection", "close_pass", "leave_connection")
+
+
 class Program(NamedTuple):
     """Compiled entry points; see ``rules.py`` for what each does."""
 
@@ -54,6 +57,8 @@ def _njit(function: Callable[..., Any], name: str, digest: str, namespace: dict[
     rebuilt = types.FunctionType(function.__code__, seen, name, None, function.__closure__)
     rebuilt.__module__ = function.__module__
     rebuilt.__qualname__ = f"{name}_{digest}"
-    # only entry points are kept on disk: they hold their helpers' code
-    compiler = kernel if name in Program._fields else njit
-    return compiler(rebuilt, nogil=True, error_model="numpy")
+    # Only entry points are kept on disk: they hold their helpers' code. Helpers are inlined where they are hot: a call
+    # would pass every field of every array.
+    if name in Program._fields:
+        return kernel(rebuilt, nogil=True, error_model="numpy")
+    return njit(rebuilt, nogil=True, error_model="numpy", forceinline=name not in COLD)
