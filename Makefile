@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	rm -rf demo
 	$(BIN)/python -m scripts.make_problems published --seed 0 --folder demo
-	$(BIN)/python -m scripts.train --netlist demo/published0.gr --passes 60 --folder demo/run --demonstrations 20
+	$(BIN)/python -m scripts.train --netlist demo/published0.gr --passes 100 --folder demo/run --demonstrations 20 --option fused=True
 	$(BIN)/python -m scripts.compare demo/published0.gr --agents demo/run --folder demo
 
 lint: $(INSTALLED)
