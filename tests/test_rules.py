@@ -10,6 +10,7 @@ from routing_env.decompose import connections
 from routing_env.grid import NO_LIMIT, grid_of
 from routing_env.gym_env import GlobalRouting
 from routing_env.rewards.overflow import Overflow
+from routing_env.rewards.scarcity import Scarcity
 from routing_env.solution import usage
 
 EAST, WEST, NORTH, SOUTH, UP, DOWN = range(6)
@@ -204,6 +205,15 @@ def test_overflow_is_priced_by_the_length_units_that_a_move_adds():
     assert rewards == [50 - 10 * 3]
     assert (info["overflow"], info["routed"]) == (5, 3)
     assert info["pass_reward"] == 148 - 50
+
+
+def test_scarcity_is_priced_by_the_share_of_the_remaining_room_that_a_wire_takes():
+    pins = ((0, 0, 1), (2, 0, 1))
+    problem = Problem(3, 1, (Layer(7, 0, min_width=2),), (Net("a", "0", pins), Net("b", "1", pins)))
+    env = played(problem, observation="scaled", reward=Scarcity(arrival=50.0, step=-1.0, scarcity=14.0))
+    assert walk(env, EAST, WEST, EAST)[0] == [-1 - 14 * 2 / 7, -1, -1], "own edges cost nothing more"
+    assert walk(env, EAST)[0] == [50 - 14 * 2 / 7]
+    assert walk(env, EAST, EAST)[0] == pytest.approx([-1 - 14 * 2 / 5, 50 - 14 * 2 / 5])
 
 
 def test_an_edge_closed_by_an_adjustment_is_open_at_a_price():
