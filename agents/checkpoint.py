@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,12 @@ def save(agent: DoubleDQN, path: Path) -> None:
 
 
 def load(agent: DoubleDQN, path: Path) -> None:
-    """Put an agent built from the same settings where the checkpoint was taken."""
-    tensors = torch.load(path, weights_only=True, map_location=agent.device)
+    """Put an agent built from the same settings where the checkpoint was taken.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    tensors = _read(path)
     plain: dict[str, Any] = json.loads(tensors["plain"])
     env, replay = agent.env, agent.replay_buffer
     assert isinstance(env, RoutingVecEnv)
@@ -84,6 +89,18 @@ def load(agent: DoubleDQN, path: Path) -> None:
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The policy's weights of a checkpoint."""
-    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")["policy"]
+    """The policy's weights of a checkpoint.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    weights: dict[str, torch.Tensor] = _read(path)["policy"]
     return weights
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: damaged checkpoint: {error}") from None
+    return content

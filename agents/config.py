@@ -10,7 +10,7 @@ from typing import Any, Literal
 import optimizers
 from routing_env import Problem, read_problem
 from routing_env.generators.published import published
-from routing_env.plugins import names, nearest, pick
+from routing_env.plugins import nearest, pick
 
 __all__ = ["TrainConfig", "parse_options", "problem_of"]
 
@@ -101,14 +101,14 @@ class TrainConfig:
         for name in ("gamma", "tau", "epsilon_start", "epsilon_end", "epsilon_fraction", "final_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must be sizes of at least 1, got {self.hidden}")
         for name in ("demonstrations", "learning_starts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        for folder, value in (("observations", self.observation), ("rewards", self.reward)):
-            if value not in names(folder):
-                raise ValueError(f"{folder} has no {value!r}; it has: {', '.join(names(folder))}")
+        pick("observations", self.observation)
         optimizers.check_options(self.optimizer, self.optimizer_options)
         self.reward_object()
 

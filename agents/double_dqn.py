@@ -76,7 +76,7 @@ class DoubleDQN(DQN):
     """Double DQN whose optimizer gets a closure.
 
     Args:
-        env: a VecEnv or gymnasium environment; masks are taken from ``action_masks`` where it has them.
+        env: a VecEnv or gymnasium environment, with ``action_masks()`` unless ``masked`` is False.
         optimizer, optimizer_options: by name, see the package ``optimizers``.
         learning_rate: None for the optimizer's own default; a number or a schedule of the remaining progress 1..0.
         masked: whether moves that change nothing are left out of exploration, greedy choice and target.
@@ -110,6 +110,8 @@ class DoubleDQN(DQN):
     ) -> None:
         chosen = dict(optimizer_options or {})
         optimizers.check_options(optimizer, chosen)
+        if learning_rate is not None and "lr" in chosen:
+            raise ValueError("give the learning rate once: learning_rate or the optimizer's option lr")
         rate = chosen.pop("lr", None) if learning_rate is None else learning_rate
         self.masked, self.reward_scale, self.loss = masked, reward_scale, loss
         self.passes, self.target_connections = passes, target_connections
@@ -135,6 +137,8 @@ class DoubleDQN(DQN):
             _init_setup_model=_init_setup_model,
             **options,
         )
+        if masked and self.env is not None and not self.env.has_attr("action_masks"):
+            raise TypeError("the environment has no action_masks(); give masked=False")
 
     def train(self, gradient_steps: int, batch_size: int = 32) -> None:
         """Make optimizer steps, each on one batch whose target stays fixed while the closure is evaluated."""

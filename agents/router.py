@@ -58,7 +58,10 @@ def route(
         raise RunError(f"{folder}: no checkpoint.pt; the run has not got that far")
     info: dict[str, Any] = {"router": "double DQN", "optimizer": config.optimizer, "seed": config.seed}
     if (folder / "best.json").exists() and problem_of(str(folder / "netlist.gr")) == problem:
-        best = json.loads((folder / "best.json").read_text())
+        try:
+            best = json.loads((folder / "best.json").read_text())
+        except ValueError as error:
+            raise RunError(f"{folder / 'best.json'}: {error}") from None
         solution = read_solution(problem, folder / "best.route")
         kept = {name: best[name] for name in ("pass", "connections", "connected", "reward")}
         return Solution(problem, solution.edges, info | kept | {"trained": True, "seconds": clock.seconds})

@@ -43,7 +43,7 @@ def read_config(folder: Path) -> TrainConfig:
     """The settings of a run folder.
 
     Raises:
-        RunError: there is no run in the folder, or it was made by another version.
+        RunError: there is no run in the folder, it was made by another version, or config.json is damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -52,11 +52,16 @@ def read_config(folder: Path) -> TrainConfig:
         values: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
         raise RunError(f"{path}: {error}") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: not a table of settings")
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     if unknown := sorted(set(values) - known):
         raise RunError(f"{path}: unknown settings {', '.join(unknown)}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return TrainConfig(**values)
+    try:
+        return TrainConfig(**values)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path}: {error}") from None
 
 
 def build(config: TrainConfig, problem: Problem) -> DoubleDQN:
@@ -223,8 +228,10 @@ class _Run(BaseCallback):
         write_solution(self.problem, solution, self.folder / "best.route")
         score = official_score(self.problem, self.folder / "best.route")
         content = solution.info | {"passes": len(agent.history), "official": dataclasses.asdict(score)}
-        records.write_atomically(self.folder / "best.json", json.dumps(content, indent=1).encode())
-        return content
+        text = json.dumps(content, indent=1)
+        records.write_atomically(self.folder / "best.json", text.encode())
+        kept: dict[str, Any] = json.loads(text)
+        return kept
 
 
 class _Signals:

@@ -95,6 +95,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         self._out = np.zeros((2, len(low)), np.float32)
         self._mask = np.zeros((2, 6), np.int8)
         self._row = 0  # of the two above: what to act on
+        self._over = False
         self._arrays = (*self.state, self._out, self._mask)
         self._window: Any = None
 
@@ -104,7 +105,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         """Begin a new pass: nothing routed, all capacities restored."""
         super().reset(seed=seed)
         self._begin(0, 1, True, *self._arrays)
-        self._row = 0
+        self._row, self._over = 0, False
         return self._out[0].copy(), self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -114,8 +115,10 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
             ValueError: the action is no number from 0 to 5.
         """
         move = int(action)
-        if not 0 <= move < 6:
+        if move != action or not 0 <= move < 6:
             raise ValueError(f"action {action!r} is none of 0 to 5")
+        if self._over:
+            raise gym.error.ResetNeeded("the pass is over; call reset()")
         reward, flags = self._play(move, *self._arrays)
         if flags <= rules.BLOCKED:
             self._row = 0
@@ -123,7 +126,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
                 "action_mask": self._mask[0].copy(), "connection_done": False,
             }  # fmt: skip
         self.arrived = bool(flags & rules.ARRIVED)
-        over = bool(flags & rules.PASS_OVER)
+        self._over = over = bool(flags & rules.PASS_OVER)
         self._row = 0 if over else 1
         info = self._info(connection_done=True)
         if over:
@@ -137,7 +140,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
     def next_connection(self) -> tuple[Observation, dict[str, Any]]:
         """Give up the connection under way, if a move was made in it, and go on to the next one or the next pass."""
         self._begin(0, 1, False, *self._arrays)
-        self._row = 0
+        self._row, self._over = 0, False
         return self._out[0].copy(), self._info()
 
     def _info(self, *, connection_done: bool = False) -> dict[str, Any]:
@@ -155,7 +158,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         """Everything that the next moves depend on, as arrays and plain values."""
         arrays = {name: array.copy() for name, array in self.state._asdict().items()}
         arrays |= {"out": self._out.copy(), "mask": self._mask.copy()}
-        return arrays | {"row": self._row, "np_random": self.np_random.bit_generator.state}
+        return arrays | {"row": self._row, "over": self._over, "np_random": self.np_random.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to what ``get_state`` gave.
@@ -169,7 +172,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
                 raise ValueError(f"{name} has shape {np.shape(state[name])}, this environment's has {array.shape}")
         for name, array in targets.items():
             array[...] = state[name]
-        self._row = int(state["row"])
+        self._row, self._over = int(state["row"]), bool(state["over"])
         self.np_random.bit_generator.state = state["np_random"]
 
     def render(self) -> Any:

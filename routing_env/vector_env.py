@@ -119,7 +119,10 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         Raises:
             ValueError: not ``num_envs`` actions, or one that is no number from 0 to 5.
         """
-        moves = np.asarray(actions, np.int64)
+        moves = np.asarray(actions)
+        if moves.dtype.kind not in "iu":
+            raise ValueError(f"actions of type {moves.dtype}, expected whole numbers")
+        moves = moves.astype(np.int64, copy=False)
         if moves.shape != (self.num_envs,):
             raise ValueError(f"actions of shape {moves.shape}, expected ({self.num_envs},)")
         if (moves.view(np.uint64) > 5).any():

@@ -450,3 +450,24 @@ def test_gymnasiums_copies_of_the_arguments_do_not_break_the_environment():
     assert third.unwrapped.state.state[0, rules.STEPS] == 0, "copies share nothing"
     wrapped = ConnectionEpisodes(env)
     assert wrapped.spec.make().reset()[0].shape == wrapped.reset()[0].shape
+
+
+def test_a_move_after_the_pass_is_over_is_refused():
+    problem = Problem(6, 6, (Layer(5, 5),), (Net("a", "0", ((0, 0, 1), (5, 5, 1))),))
+    for env in (GlobalRouting(problem, max_steps=1), ConnectionEpisodes(GlobalRouting(problem, max_steps=1))):
+        env.reset()
+        env.step(0)
+        before = env.get_state()
+        with pytest.raises(gym.error.ResetNeeded, match="the pass is over"):
+            env.step(0)
+        assert equal(env.get_state(), before)
+        env.reset()
+        env.step(0)
+
+
+@pytest.mark.parametrize("action", [2.7, "3", -1, 6])
+def test_an_action_that_is_no_move_is_refused(action):
+    env = GlobalRouting(Problem(3, 3, (Layer(5, 5),), (Net("a", "0", ((0, 0, 1), (2, 2, 1))),)))
+    env.reset()
+    with pytest.raises(ValueError, match="none of 0 to 5"):
+        env.step(action)

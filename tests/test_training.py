@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -461,3 +462,20 @@ def test_a_netlist_of_the_study_can_be_trained_on(tmp_path):
     best = train(config(LIAO / "set05" / "1.gr", passes=1, observation="scaled"), tmp_path / "run", quiet=True)
     problem = read_problem(LIAO / "set05" / "1.gr")
     assert official_score(problem, tmp_path / "run" / "best.route").wirelength == best["official"]["wirelength"]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"passes": "ten"}', '{"hidden": 3}'])
+def test_a_config_of_wrong_kinds_is_refused_by_its_path(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match=r"config\.json: "):
+        read_config(tmp_path)
+
+
+def test_a_cut_off_checkpoint_is_named(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
+        train(TrainConfig(), tmp_path / "run", resume=True, quiet=True)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
+        agents.router.route(netlist(9), tmp_path / "run")
