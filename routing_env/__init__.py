@@ -2,6 +2,7 @@
 
 import gymnasium as _gymnasium
 
+from routing_env import metrics, routers
 from routing_env.formats import (
     FormatError,
     OfficialScore,
@@ -24,10 +25,12 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Solution",
+    "metrics",
     "official_score",
     "parse_problem",
     "read_problem",
     "read_solution",
+    "routers",
     "write_problem",
     "write_solution",
 ]
