@@ -156,8 +156,8 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
     def _infos(self, connection_done: NDArray[np.bool_]) -> dict[str, Any]:
         """Infos as gymnasium collects them: an array and, under ``_key``, whom it is of."""
         return {
-            "action_mask": self._given(self._mask), "_action_mask": self._all.copy(),
-            "connection_done": connection_done, "_connection_done": self._all.copy(),
+            "action_mask": self._given(self._mask), "_action_mask": self._given(self._all),
+            "connection_done": connection_done, "_connection_done": self._given(self._all),
         }  # fmt: skip
 
     def _add_final(self, infos: dict[str, Any], done: NDArray[np.bool_], over: NDArray[np.bool_]) -> None:
