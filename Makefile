@@ -49,4 +49,4 @@ speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
 
 clean:
-	rm -rf .venv build demo runs comparison problems *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

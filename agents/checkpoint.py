@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agents.double_dqn import DoubleDQN, MaskedReplay
 from agents.records import write_atomically
 from agents.sb3_vec_env import RoutingVecEnv
+from routing_env import rules
 
 __all__ = ["load", "load_weights", "save"]
 
@@ -36,6 +37,7 @@ def save(agent: DoubleDQN, path: Path) -> None:
     assert isinstance(replay, MaskedReplay)
     filled = replay.buffer_size if replay.full else replay.pos
     state = env.venv.get_state()
+    state["log"] = _written(state["log"], state["state"])
     generator = state.pop("np_random")
     legacy = np.random.get_state(legacy=False)  # noqa: NPY002  Stable-Baselines3 draws from it
     key = legacy["state"].pop("key")
@@ -60,6 +62,23 @@ def save(agent: DoubleDQN, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def _written(log: NDArray[np.int32], state: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The entries of a log that are in use, one after the other; the rest of it is never read."""
+    used = state[:, [rules.LOGGED, rules.BEST_LOGGED]]
+    return np.concatenate([log[b, part, : used[b, part]] for b in range(len(log)) for part in (0, 1)])
+
+
+def _spread(entries: NDArray[np.int32], state: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """A log of the full shape from its entries in use."""
+    log = np.zeros(shape, np.int32)
+    at = 0
+    for b, lengths in enumerate(state[:, [rules.LOGGED, rules.BEST_LOGGED]].tolist()):
+        for part, length in enumerate(lengths):
+            log[b, part, :length] = entries[at : at + length]
+            at += length
+    return log
+
+
 def load(agent: DoubleDQN, path: Path) -> None:
     """Put an agent built from the same settings where the checkpoint was taken.
 
@@ -67,6 +86,13 @@ def load(agent: DoubleDQN, path: Path) -> None:
         ValueError: the file is damaged.
     """
     tensors = _read(path)
+    try:
+        _restore(agent, tensors)
+    except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: does not fit these settings: {error}") from None
+
+
+def _restore(agent: DoubleDQN, tensors: dict[str, Any]) -> None:
     plain: dict[str, Any] = json.loads(tensors["plain"])
     env, replay = agent.env, agent.replay_buffer
     assert isinstance(env, RoutingVecEnv)
@@ -79,6 +105,7 @@ def load(agent: DoubleDQN, path: Path) -> None:
     for name, value in plain["counters"].items():
         setattr(agent, name, value)
     arrays = {name: value.cpu().numpy() for name, value in tensors["env"].items()}
+    arrays["log"] = _spread(arrays["log"], arrays["state"], env.venv.state.log.shape)
     env.venv.set_state(arrays | plain["env"] | {"np_random": plain["generators"]["env"]})
     agent.rng.bit_generator.state = plain["generators"]["agent"]
     torch.set_rng_state(tensors["torch"].cpu())
@@ -101,6 +128,8 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: damaged checkpoint: {error}") from None
+    except Exception as error:  # torch names no errors of its own for damaged files
+        raise ValueError(f"{path}: damaged checkpoint: {error!r}") from None
+    if not isinstance(content, dict) or not {"policy", "plain"} <= set(content):
+        raise ValueError(f"{path}: damaged checkpoint: not one of ours")
     return content

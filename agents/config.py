@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import optimizers
 from routing_env import Problem, read_problem
@@ -13,6 +13,10 @@ from routing_env.generators.published import published
 from routing_env.plugins import nearest, pick
 
 __all__ = ["TrainConfig", "parse_options", "problem_of"]
+
+
+Initialisation = Literal["he", "published", "torch"]
+Loss = Literal["huber", "squared", "published"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ class TrainConfig:
 
     hidden: tuple[int, ...] = (64, 64)
     """sizes of the hidden layers"""
-    initialisation: Literal["he", "published", "torch"] = "he"
+    initialisation: Initialisation = "he"
     """first weights: he, published (uniform within 0.5) or torch"""
-    loss: Literal["huber", "squared", "published"] = "huber"
+    loss: Loss = "huber"
     """loss of the temporal-difference error"""
     gamma: float = 0.9
     """discount per move"""
@@ -95,22 +99,28 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every value that has a rule."""
-        for name in ("passes", "environments", "batch", "replay", "train_every", "updates", "target_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("gamma", "tau", "epsilon_start", "epsilon_end", "epsilon_fraction", "final_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must be sizes of at least 1, got {self.hidden}")
-        for name in ("demonstrations", "learning_starts"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        whole = ("passes", "environments", "batch", "replay", "train_every", "updates", "target_every")
+        optional = [
+            name for name in ("max_steps", "via_capacity", "target_connections") if getattr(self, name) is not None
+        ]
+        self._check((*whole, *optional), lambda value: value >= 1, "be at least 1")
+        shares = ("gamma", "tau", "epsilon_start", "epsilon_end", "epsilon_fraction", "final_rate")
+        self._check(shares, lambda value: 0 <= value <= 1, "lie in [0, 1]")
+        self._check(("demonstrations", "learning_starts"), lambda value: value >= 0, "be at least 0")
+        rate = () if self.learning_rate is None else ("learning_rate",)
+        self._check((*rate, "max_grad_norm", "checkpoint_seconds"), lambda value: value > 0, "be positive")
+        self._check(("hidden",), lambda sizes: len(sizes) > 0 and min(sizes) >= 1, "be sizes of at least 1")
+        self._check(("loss",), lambda kind: kind in get_args(Loss), f"be one of {', '.join(get_args(Loss))}")
+        kinds = get_args(Initialisation)
+        self._check(("initialisation",), lambda kind: kind in kinds, f"be one of {', '.join(kinds)}")
         pick("observations", self.observation)
         optimizers.check_options(self.optimizer, self.optimizer_options)
         self.reward_object()
+
+    def _check(self, names: tuple[str, ...], holds: Callable[[Any], bool], rule: str) -> None:
+        for name in names:
+            if not holds(getattr(self, name)):
+                raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}")
 
     def reward_object(self) -> Any:
         """The reward with its numbers.
@@ -126,6 +136,8 @@ class TrainConfig:
                 raise ValueError(
                     f"reward {self.reward} has no {name!r}{nearest(name, known)}; it has: {', '.join(known)}"
                 )
+            if isinstance(chosen[name], bool) or not isinstance(chosen[name], int | float):
+                raise ValueError(f"reward {self.reward}: {name} must be a number, got {chosen[name]!r}")
         return made(**chosen)
 
     @property

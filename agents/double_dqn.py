@@ -22,7 +22,7 @@ from stable_baselines3.common.utils import polyak_update
 
 import optimizers
 from agents.networks import HIDDEN, RoutingPolicy, q_values
-from agents.td import choose, double_dqn_target, linear, td_loss
+from agents.td import choose, double_dqn_target, forbid, linear, td_loss
 
 __all__ = ["DoubleDQN", "MaskedReplay"]
 
@@ -117,9 +117,13 @@ class DoubleDQN(DQN):
         self.passes, self.target_connections = passes, target_connections
         self.rng = np.random.default_rng(seed)
         self.history: list[dict[str, Any]] = []
-        """one row a finished pass: pass, routed, wirelength, overflow, reward"""
+        """one row a finished pass: pass, routed, wirelength (of all wires laid), overflow, environment, reward"""
         self.connections_ended, self.target_moves = 0, 0
-        if policy == "MlpPolicy":
+        own = {"n_steps": 1, "optimize_memory_usage": False, "replay_buffer_class": None, "replay_buffer_kwargs": None}
+        for name, only in own.items():
+            if options.pop(name, only) != only:
+                raise ValueError(f"{name} is not supported: DoubleDQN has a replay of its own with one-step targets")
+        if policy in ("MlpPolicy", RoutingPolicy):
             policy = RoutingPolicy
             arguments = {"initialisation": initialisation, "net_arch": list(net_arch)}
             options["policy_kwargs"] = (
@@ -127,6 +131,8 @@ class DoubleDQN(DQN):
                 | {"optimizer_class": optimizers.pick(optimizer), "optimizer_kwargs": chosen}
                 | (options.get("policy_kwargs") or {})
             )
+        elif _init_setup_model:
+            raise ValueError(f"policy {policy!r}: DoubleDQN takes 'MlpPolicy' or RoutingPolicy")
         super().__init__(
             policy,
             env,
@@ -139,6 +145,8 @@ class DoubleDQN(DQN):
         )
         if masked and self.env is not None and not self.env.has_attr("action_masks"):
             raise TypeError("the environment has no action_masks(); give masked=False")
+        if self.get_vec_normalize_env() is not None:
+            raise TypeError("VecNormalize is not supported; observation='scaled' lies within [-1, 1] already")
 
     def train(self, gradient_steps: int, batch_size: int = 32) -> None:
         """Make optimizer steps, each on one batch whose target stays fixed while the closure is evaluated."""
@@ -182,9 +190,13 @@ class DoubleDQN(DQN):
     ) -> tuple[NDArray[np.int64], Any]:
         """Moves for observations (entries,) or (B, entries), epsilon-greedy unless deterministic."""
         one = np.ndim(observation) == 1
-        obs = torch.as_tensor(np.atleast_2d(observation)).to(self.device)
+        obs = torch.as_tensor(np.atleast_2d(observation), dtype=torch.float32, device=self.device)
         mask = None if action_masks is None else torch.as_tensor(np.atleast_2d(action_masks)).to(self.device)
-        moves = self._moves(obs, mask, 0.0 if deterministic else self.exploration_rate)
+        if deterministic:  # draws nothing: looking at an agent does not change its training
+            q = q_values(self.policy.q_net, obs).detach()
+            moves: NDArray[np.int64] = forbid(q, mask).argmax(-1).cpu().numpy()
+        else:
+            moves = self._moves(obs, mask, self.exploration_rate)
         return (moves[0] if one else moves), state
 
     def _moves(self, obs: torch.Tensor, mask: torch.Tensor | None, epsilon: float) -> NDArray[np.int64]:
@@ -214,9 +226,9 @@ class DoubleDQN(DQN):
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: NDArray[Any] | None = None) -> None:
         super()._update_info_buffer(infos, dones)
-        for info in infos:
+        for b, info in enumerate(infos):
             if "pass_reward" in info:
-                row = {name: info[name] for name in ("routed", "wirelength", "overflow")}
+                row = {name: info[name] for name in ("routed", "wirelength", "overflow")} | {"environment": b}
                 self.history.append({"pass": len(self.history) + 1, **row, "reward": info["pass_reward"]})
         if dones is not None:
             self.connections_ended += int(np.sum(dones))

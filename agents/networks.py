@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
@@ -43,7 +44,8 @@ def q_values(network: nn.Module, obs: torch.Tensor) -> torch.Tensor:
     bookkeeping of module calls, which is most of the cost at these sizes.
     """
     stack = getattr(network, "q_net", None)
-    if not isinstance(stack, nn.Sequential) or obs.dim() != 2:
+    plain = type(getattr(network, "features_extractor", None)) is FlattenExtractor
+    if not plain or not isinstance(stack, nn.Sequential) or obs.dim() != 2:
         values: torch.Tensor = network(obs)
         return values
     for layer in stack:

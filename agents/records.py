@@ -72,15 +72,21 @@ def append_row(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file; a last line that was cut off is left out."""
+    """The rows of a file; a last line that was cut off is left out.
+
+    Raises:
+        ValueError: another line is no row; the text names file and line.
+    """
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text().split("\n"):
+    lines = path.read_text().rstrip("\n").split("\n")
+    for number, line in enumerate(lines, 1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}:{number}: not a row: {error}") from None
     return rows
 
 

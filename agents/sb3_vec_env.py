@@ -28,6 +28,8 @@ class RoutingVecEnv(VecEnv):
     """
 
     def __init__(self, problems: Sequence[Problem], *, episode: str = "connection", **options: Any) -> None:
+        if options.pop("copy", True) is not True:
+            raise ValueError("copy=False would change observations that Stable-Baselines3 keeps")
         self.venv = GlobalRoutingVector(len(problems), problems, episode=episode, **options)
         self.render_mode = self.venv.render_mode
         super().__init__(len(problems), self.venv.single_observation_space, self.venv.single_action_space)

@@ -106,7 +106,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: boo
     if (folder / "config.json").exists() and not resume:
         raise RunError(f"{folder}: there is a run already; resume it or choose another folder")
     config = read_config(folder) if resume else config
-    problem = problem_of(config.netlist)
+    kept = folder / "netlist.gr"
+    problem = problem_of(str(kept) if resume and kept.exists() else config.netlist)
     agent = build(config, problem)
     if resume and saved.exists():
         checkpoint.load(agent, saved)
@@ -132,7 +133,10 @@ def best_solution(agent: DoubleDQN, problem: Problem) -> Solution:
     assert isinstance(env, RoutingVecEnv)
     kept = env.venv.state.state[:, [rules.BEST_ROUTED, rules.BEST_OVERFLOW, rules.BEST_MOVES]].tolist()
     best = min(range(len(kept)), key=lambda b: (-kept[b][0], *kept[b][1:]))
-    return env.venv.solution(best)
+    solution = env.venv.solution(best)
+    own = [passed["pass"] for passed in agent.history if passed["environment"] == best]
+    number = solution.info["pass"]  # counted in its environment
+    return dataclasses.replace(solution, info=solution.info | {"pass": own[number - 1] if number else 0})
 
 
 class _Run(BaseCallback):
@@ -227,7 +231,8 @@ class _Run(BaseCallback):
         solution = best_solution(agent, self.problem)
         write_solution(self.problem, solution, self.folder / "best.route")
         score = official_score(self.problem, self.folder / "best.route")
-        content = solution.info | {"passes": len(agent.history), "official": dataclasses.asdict(score)}
+        passes = min(len(agent.history), self.config.passes)
+        content = solution.info | {"passes": passes, "official": dataclasses.asdict(score)}
         text = json.dumps(content, indent=1)
         records.write_atomically(self.folder / "best.json", text.encode())
         kept: dict[str, Any] = json.loads(text)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import agents.router
 from agents import records
-from agents.training import read_config
+from agents.training import RunError, read_config
 from benchmarks.tables import text_table
 from routing_env import Problem, Solution, official_score, write_solution
 from routing_env.generators.published import published
@@ -79,6 +79,7 @@ def compare(
         time_limit: seconds for each router.
         seed: of the routers that draw random numbers.
     """
+    labels = _labels(runs)
     folder.mkdir(parents=True, exist_ok=True)
     _warm_up()
     bound = exact.bound(problem, time_limit=time_limit)
@@ -88,8 +89,8 @@ def compare(
         "negotiated": lambda: negotiated.route(problem, seed=seed, time_limit=time_limit),
         "exact": lambda: exact.route(problem, seed=seed, time_limit=time_limit),
     }
-    for run in runs:
-        name = f"agent {run.name} ({read_config(run).optimizer})"
+    for run, label in zip(runs, labels, strict=True):
+        name = f"agent {label} ({read_config(run).optimizer})"
         routers[name] = lambda run=run: agents.router.route(  # type: ignore[misc]
             problem, run, seed=seed, time_limit=time_limit
         )
@@ -107,6 +108,22 @@ def compare(
     records.write_atomically(folder / "comparison.json", json.dumps(found.to_dict(), indent=1).encode())
     _pictures(found, runs, folder)
     return found
+
+
+def _labels(runs: Sequence[Path]) -> list[str]:
+    """What each run is called: its folder's name, or the whole path where names coincide.
+
+    Raises:
+        RunError: a folder holds no run that can route, or is given twice.
+    """
+    for run in runs:
+        read_config(run)
+        if not (run / "checkpoint.pt").exists():
+            raise RunError(f"{run}: no checkpoint.pt; the run has not got that far")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise RunError("the same run folder is given twice")
+    folders = [run.name for run in runs]
+    return [str(run) if folders.count(run.name) > 1 else run.name for run in runs]
 
 
 def _warm_up() -> None:
@@ -140,9 +157,9 @@ def _pictures(found: Comparison, runs: Sequence[Path], folder: Path) -> None:
     draw_congestion(ax, found.problem, last)
     ax.set_title(f"congestion, {name}")
     figure.savefig(folder / "congestion.png", dpi=110)
-    for run in runs:
+    for run, label in zip(runs, _labels(runs), strict=True):
         rows = [{"pass": row["epoch"], **row["metrics"]} for row in records.read_rows(run / "rows.jsonl")]
         if rows:
             figure = Figure(figsize=(8, 4.5), layout="constrained")
             draw_training(figure.subplots(), rows)
-            figure.savefig(folder / f"training-{run.name}.png", dpi=110)
+            figure.savefig(folder / f"training-{_slug(label)}.png", dpi=110)

@@ -36,6 +36,7 @@ class PlainRouting:
         """Nothing routed, at the first source."""
         self.room = dict(self.full)
         self.own: set[tuple[Tile, Tile]] = set()
+        self.fresh: set[tuple[Tile, Tile]] = set()
         self.number, self.steps = 0, 0
         _, self.at, self.target = self.pairs[0]
         return self._observe()
@@ -49,11 +50,15 @@ class PlainRouting:
         elif self.room.get(edge, 0) >= 1:
             self.room[edge] -= 1
             self.own.add(edge)
+            self.fresh.add(edge)
             self.at = to
         self.steps += 1
         arrived = self.at == self.target
         over = False
         if arrived or self.steps >= self.max_steps:
+            if not arrived:  # wires of a failed connection belong to nobody
+                self.own -= self.fresh
+            self.fresh = set()
             over = self.number + 1 == len(self.pairs)
             if not over:
                 self._next()

@@ -10,6 +10,7 @@ given.
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import statistics
 import time
@@ -41,7 +42,8 @@ from routing_env.wrappers import ConnectionEpisodes
 
 __all__ = ["MEASURES", "Measure"]
 
-SHARED = Path("../shared/data/ispd98")
+DATA = Path(os.environ.get("QUASIROUTE_DATA", "../shared/data")) / "ispd98"
+"""where the circuits lie that do not come with the project"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,31 +196,39 @@ def _networkx_route(problem: Problem) -> int:
 def negotiated_ispd() -> Iterator[Measure]:
     """Negotiated routing of ISPD-98 circuits: nets a second and how close to the Manhattan bound, no peer at hand."""
     for name in ("ibm01.modified.txt", "ibm02.modified.txt", "ibm01_multipin.gr"):
-        if not (SHARED / name).exists():
+        if not (DATA / name).exists():
+            print(f"skipped: no {DATA / name}")
             continue
-        problem = read_problem(SHARED / name)
+        problem = read_problem(DATA / name)
         found: dict[str, int] = {}
 
         def ours(problem: Problem = problem, found: dict[str, int] = found) -> float:
             start = time.perf_counter()
             totals = summary(problem, negotiated.route(problem))
-            found |= {"overflow": totals.total_overflow, "wirelength": totals.planar_wirelength}
+            found |= {"overflow": totals.total_overflow, "planar": totals.planar_wirelength, "vias": totals.vias}
             return len(problem.nets) / (time.perf_counter() - start)
 
         ours()
-        quality = f"overflow {found['overflow']}, planar wirelength {found['wirelength']}, bound {lower_bound(problem)}"
+        lengths = f"planar {found['planar']} + vias {found['vias']}"
+        quality = f"overflow {found['overflow']}, {lengths}, half-perimeter bound {lower_bound(problem)}"
         yield Measure(f"negotiated, {name.split('.')[0]} ({quality})", "nets/s", ours, None, "-")
 
 
 def agent_updates() -> Iterator[Measure]:
     """DoubleDQN and stock SB3 DQN: an update every move, same network, batch and optimizer."""
     torch.set_num_threads(1)
-    config = TrainConfig(train_every=1, updates=1, batch=32, learning_starts=100, option=("fused=True",))
+    config = TrainConfig(
+        train_every=1, updates=1, batch=32, learning_starts=100, hidden=(32, 64, 32), observation="scaled",
+        reward="published", option=("fused=True",),
+    )  # fmt: skip
     problem = published(seed=0)
     agent = build(config, problem)
-    stock = DQN("MlpPolicy", ConnectionEpisodes(gym.make("GlobalRouting-v0", problem=problem, observation="scaled")),
-                learning_rate=1e-3, buffer_size=50_000, learning_starts=100, batch_size=32, train_freq=1, gamma=0.9,
-                target_update_interval=100, policy_kwargs={"net_arch": [32, 64, 32]}, device="cpu")  # fmt: skip
+    env = ConnectionEpisodes(gym.make("GlobalRouting-v0", problem=problem, observation="scaled"))
+    stock = DQN(
+        "MlpPolicy", env, learning_rate=1e-3, buffer_size=50_000, learning_starts=100, batch_size=32, train_freq=1,
+        gamma=0.9, target_update_interval=100, device="cpu",
+        policy_kwargs={"net_arch": [32, 64, 32], "optimizer_kwargs": {"fused": True}},
+    )  # fmt: skip
     agent.learn(200)
     stock.learn(200)
 

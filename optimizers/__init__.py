@@ -19,7 +19,11 @@ __all__ = ["default_lr", "make", "names", "pick"]
 _TORCH = {
     f"torch.{name.lower()}": value
     for name, value in vars(torch.optim).items()
-    if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+    if inspect.isclass(value)
+    and issubclass(value, torch.optim.Optimizer)
+    and value is not torch.optim.Optimizer
+    # these two take no dense gradients, or matrices alone
+    and name not in ("SparseAdam", "Muon")
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
 
     ## Observation space
     ``Box`` float32, by ``observation``: ``"published"`` (12 numbers), ``"scaled"`` (the same within [-1, 1]),
-    ``"window"`` (capacities around the position), or an observation object.
+    ``"corridors"`` (those and the room on the two L-shaped ways), ``"window"`` (capacities around the position), or an
+    observation object.
 
     ## Reward
     By ``reward``: ``"published"`` (+100 on reaching the target, else -1; full edges closed), ``"overflow"`` (full
@@ -47,7 +49,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
 
     ## Episode end
     Terminated after the last connection was made or given up (``max_steps`` moves); never truncated. The info then
-    holds ``routed``, ``wirelength``, ``overflow`` and ``pass_reward``. Every info holds ``connection_done``.
+    holds ``routed``, ``wirelength`` (of all wires laid, also for connections that failed), ``overflow`` and
+    ``pass_reward``. Every info holds ``connection_done``.
     ``ConnectionEpisodes`` makes every connection an episode.
 
     ## Arguments
@@ -95,7 +98,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         self._out = np.zeros((2, len(low)), np.float32)
         self._mask = np.zeros((2, 6), np.int8)
         self._row = 0  # of the two above: what to act on
-        self._over = False
+        self._over = True
         self._arrays = (*self.state, self._out, self._mask)
         self._window: Any = None
 
@@ -106,6 +109,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         super().reset(seed=seed)
         self._begin(0, 1, True, *self._arrays)
         self._row, self._over = 0, False
+        if self.render_mode == "human":
+            self.render()
         return self._out[0].copy(), self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -114,12 +119,17 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         Raises:
             ValueError: the action is no number from 0 to 5.
         """
-        move = int(action)
+        try:
+            move = int(action)
+        except (TypeError, ValueError, OverflowError):
+            move = -1
         if move != action or not 0 <= move < 6:
             raise ValueError(f"action {action!r} is none of 0 to 5")
         if self._over:
-            raise gym.error.ResetNeeded("the pass is over; call reset()")
+            raise gym.error.ResetNeeded("no pass is under way, or the pass is over; call reset()")
         reward, flags = self._play(move, *self._arrays)
+        if self.render_mode == "human":
+            self.render()
         if flags <= rules.BLOCKED:
             self._row = 0
             return self._out[0].copy(), reward, False, False, {
@@ -191,11 +201,16 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
 
     def _show(self, picture: NDArray[np.uint8]) -> None:
         import matplotlib.pyplot as plt
+        from matplotlib.backend_bases import NonGuiException
 
         if self._window is None:
             figure, ax = plt.subplots()
             ax.axis("off")
             self._window = figure, ax.imshow(picture)
+            manager = figure.canvas.manager
+            if manager is not None:
+                with suppress(NonGuiException):  # a backend without windows still draws
+                    manager.show()
         figure, image = self._window
         image.set_data(picture)
         figure.canvas.draw_idle()

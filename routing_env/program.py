@@ -41,9 +41,7 @@ class Program(NamedTuple):
 @lru_cache(maxsize=32)
 def program(observe: Callable[..., None], reward: Callable[..., float]) -> Program:
     """Compile the rules for the CPU with an observation's and a reward's plain function."""
-    parts = (rules.play, observe, reward)
-    sources = [inspect.getsource(inspect.getmodule(f) or f) for f in parts]
-    sources += [repr([cell.cell_contents for cell in f.__closure__ or ()]) for f in parts]
+    sources = [_source(f) for f in (rules.play, observe, reward)]
     digest = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
     namespace = dict(vars(rules))
     named = {"observe": observe, "reward": reward} | {name: getattr(rules, name) for name in HELPERS}
@@ -52,8 +50,22 @@ def program(observe: Callable[..., None], reward: Callable[..., float]) -> Progr
     return Program(*(namespace[name] for name in Program._fields))
 
 
+def _source(function: Callable[..., Any]) -> str:
+    """All that the compiled form of a plain function depends on: its module's text and the values it refers to."""
+    code = function.__code__
+    values = {name: repr(function.__globals__.get(name)) for name in code.co_names}
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    try:
+        text = inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError):  # made at a prompt
+        text = repr((code.co_code, code.co_consts))
+    plain = {name: value for name, value in values.items() if " at 0x" not in value}
+    return repr((text, plain, cells))
+
+
 def _njit(function: Callable[..., Any], name: str, digest: str, namespace: dict[str, Any]) -> Any:
-    seen = dict(function.__globals__) | namespace
+    own, plain = function.__globals__, vars(rules)
+    seen = own | {n: value for n, value in namespace.items() if n not in own or own[n] is plain.get(n)}
     rebuilt = types.FunctionType(function.__code__, seen, name, None, function.__closure__)
     rebuilt.__module__ = function.__module__
     rebuilt.__qualname__ = f"{name}_{digest}"

@@ -1,6 +1,6 @@
 """The rules: what one move means in one problem. The only place where it is said.
 
-Plain functions of integers and arrays, axis 0 = problem ``b``; ``compile.py`` compiles them for the CPU, environments
+Plain functions of integers and arrays, axis 0 = problem ``b``; ``program.py`` compiles them for the CPU, environments
 and routers call the compiled form. Arrays of ``state.py`` (B problems of one grid shape, n nodes, C connections):
 
     room         (B, n, 6)      length units left in the direction of each move; ABSENT where there is no edge
@@ -12,8 +12,10 @@ and routers call the compiled form. Arrays of ``state.py`` (B problems of one gr
 
 A wire of a net takes room on an edge once; edges that the net already uses stay open to it and cost nothing more.
 
-Source: the published environment (spec: one pass = all connections of a netlist, capacities restored at its start).
-Differs: own edges are remembered for exactly the net that owns them; vias are unlimited unless a capacity is given.
+Source: the published environment of Liao et al. 2019: one pass = all connections of a netlist, capacities restored at
+its start.
+Differs: own edges are remembered for exactly the net that owns them, and wires of a connection that failed keep their
+room but belong to nobody; vias are unlimited unless a capacity is given.
 """
 
 from __future__ import annotations
@@ -118,6 +120,8 @@ def close_connection(b, arrived, room, stamp, connections, state, log):
     else:
         for k in range(state[b, LOGGED_BEFORE], state[b, LOGGED]):
             log[b, 0, k, 1] = ~log[b, 0, k, 1]
+            node, move = log[b, 0, k, 0] >> 3, log[b, 0, k, 0] & 7
+            stamp[b, edge_of(node, node + gap_of(b, move, state), move)] = 0
 
 
 def close_pass(b, state, totals, log):

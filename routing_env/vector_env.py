@@ -69,7 +69,7 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         if isinstance(problem, Problem | str | Path) or problem is None:
             self.problems = [as_problem(problem)] * num_envs
         else:
-            self.problems = list(problem)
+            self.problems = [as_problem(one) for one in problem]
         if len(self.problems) != num_envs:
             raise ValueError(f"{len(self.problems)} problems for num_envs={num_envs}")
         self.num_envs, self.episode, self.copy, self.render_mode = num_envs, episode, copy, render_mode
@@ -102,9 +102,9 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin a new pass in every problem; in connection episodes without a seed, the next connection."""
-        seeds = [seed] if isinstance(seed, int) else seed or []
+        seeds = [int(seed)] if isinstance(seed, int | np.integer) else seed or []
         super().reset(seed=next((one for one in seeds if one is not None), None))
-        fresh = isinstance(seed, int) or (seed is not None and any(one is not None for one in seed))
+        fresh = isinstance(seed, int | np.integer) or (seed is not None and any(one is not None for one in seed))
         asked = bool((options or {}).get("restart"))
         restart = self.episode == "pass" or not self._started or fresh or asked
         self._started = True
@@ -119,6 +119,8 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         Raises:
             ValueError: not ``num_envs`` actions, or one that is no number from 0 to 5.
         """
+        if not self._started:
+            raise gym.error.ResetNeeded("call reset() before step()")
         moves = np.asarray(actions)
         if moves.dtype.kind not in "iu":
             raise ValueError(f"actions of type {moves.dtype}, expected whole numbers")

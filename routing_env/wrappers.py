@@ -26,6 +26,11 @@ class ConnectionEpisodes(
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         if not isinstance(env.unwrapped, GlobalRouting):
             raise TypeError(f"ConnectionEpisodes wraps GlobalRouting, got {type(env.unwrapped).__name__}")
+        inner = env
+        while isinstance(inner, gym.Wrapper):
+            if not isinstance(inner, gym.wrappers.OrderEnforcing | gym.wrappers.PassiveEnvChecker):
+                raise TypeError(f"put {type(inner).__name__} around ConnectionEpisodes, not inside it")
+            inner = inner.env
         gym.utils.RecordConstructorArgs.__init__(self)  # so that env.spec can make the wrapped environment again
         gym.Wrapper.__init__(self, env)
         self._base: GlobalRouting = env.unwrapped

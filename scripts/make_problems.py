@@ -1,6 +1,7 @@
 """Make netlists by seed and write them as contest files.
 
 python -m scripts.make_problems published --seed 0 --count 5 --folder problems
+
 python -m scripts.make_problems clustered --option nets=500 width=32 height=32
 """
 
@@ -54,7 +55,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if left_out:
-        print(f"left out as proven unroutable: {', '.join(left_out)}")
+        print(f"{len(left_out)} left out as proven unroutable")
     return 0
 
 
@@ -82,6 +83,9 @@ def _one_by_one(asked: Arguments, generate: Any, options: dict[str, Any]) -> tup
         name, problem = f"{asked.generator}{seed}", generate(seed=seed, **options)
         if asked.routable and exact.proves_unroutable(problem, time_limit=60.0):
             left_out.append(name)
+            print(f"left out as proven unroutable: {name}", flush=True)
+            if len(left_out) > 20 * asked.count:
+                raise ValueError(f"{len(left_out)} of {len(left_out) + len(made)} netlists are unroutable; giving up")
         else:
             made[name] = problem
         seed += 1

@@ -1,6 +1,7 @@
 """Route a netlist and write the contest solution, its official score and the report.
 
 python -m scripts.route FILE.gr --router negotiated
+
 python -m scripts.route FILE.gr --router runs/mine        (a trained agent)
 """
 
@@ -18,9 +19,8 @@ import agents.router
 from agents import records
 from agents.config import problem_of
 from routing_env import Problem, Solution, official_score, write_solution
-from routing_env.plugins import names
+from routing_env.plugins import names, nearest, pick
 from routing_env.report import report
-from routing_env.routers import astar, exact, negotiated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,11 @@ def main() -> int:
     """Run the command line. Exit status 0 where the solution is legal, 1 where it is not, 2 on an error."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
+        out = asked.out or Path(f"{_stem(asked.netlist)}.{Path(asked.router).name}.route")
+        if out.suffix == ".json":
+            raise ValueError(f"{out}: .json is the ending of the report; give the solution another")
         problem = problem_of(asked.netlist)
         solution = _route(problem, asked)
-        name = Path(asked.router).name
-        out = asked.out or Path(f"{Path(asked.netlist).name.split('.')[0].replace(':', '')}.{name}.route")
         write_solution(problem, solution, out)
         score = official_score(problem, out)
     except (ValueError, OSError) as error:
@@ -68,6 +69,14 @@ def main() -> int:
     return 0 if score.legal else 1
 
 
+def _stem(netlist: str) -> str:
+    """The netlist's name without the endings of its format."""
+    name = Path(netlist).name.replace(":", "")
+    for ending in (".gz", ".bz2", ".gr", ".txt"):
+        name = name.removesuffix(ending)
+    return name
+
+
 def _route(problem: Problem, asked: Arguments) -> Solution:
     with tqdm(total=1, disable=asked.quiet) as bar:
 
@@ -76,13 +85,16 @@ def _route(problem: Problem, asked: Arguments) -> Solution:
             bar.set_postfix_str(message, refresh=False)
             bar.update(done - bar.n)
 
-        routers = {"astar": astar.route, "negotiated": negotiated.route, "exact": exact.route}
-        if asked.router in routers:
-            return routers[asked.router](problem, seed=asked.seed, time_limit=asked.time_limit, progress=progress)
+        if asked.router in names("routers"):
+            solution: Solution = pick("routers", asked.router)(
+                problem, seed=asked.seed, time_limit=asked.time_limit, progress=progress
+            )
+            return solution
         folder = Path(asked.router)
         if not folder.is_dir():
             known = ", ".join(names("routers"))
-            raise ValueError(f"router {asked.router!r} is none of {known} and no run folder")
+            hint = nearest(asked.router, names("routers"))
+            raise ValueError(f"router {asked.router!r} is none of {known} and no run folder{hint}")
         return agents.router.route(problem, folder, seed=asked.seed, time_limit=asked.time_limit, progress=progress)
 
 

@@ -1,6 +1,7 @@
 """Train a double-DQN agent on a netlist, or go on with a run that was stopped.
 
 python -m scripts.train --netlist FILE.gr --optimizer torch.adam --passes 500 --folder runs/mine
+
 python -m scripts.train --resume runs/mine
 """
 
@@ -33,6 +34,9 @@ class Arguments:
 def main() -> int:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)
+    if asked.resume and (asked.folder or asked.config != TrainConfig()):
+        print("error: --resume takes every setting from the run folder; give no other", file=sys.stderr)
+        return 2
     name = Path(asked.config.netlist).name.replace(":", "")
     default = Path("runs") / f"{name}-{asked.config.optimizer}-{asked.config.seed}"
     folder = asked.resume or asked.folder or default
@@ -42,7 +46,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
+        begun = (folder / "config.json").exists()
+        again = f"; go on with: python -m scripts.train --resume {folder}" if begun else ""
+        print(f"interrupted{again}", file=sys.stderr)
         return 130
     print(json.dumps(best, indent=1))
     print(f"run folder: {folder}")

@@ -140,7 +140,7 @@ class Referee:
         return frozenset({self.at, tuple(a + d for a, d in zip(self.at, STEPS[move], strict=True))})
 
     def owns(self, edge: frozenset[Tile]) -> bool:
-        return any((net, own) == (self.net, edge) for net, own, _, _ in self.wires)
+        return any((net, own) == (self.net, edge) for net, own, _, failed in self.wires if not failed)
 
     def allowed(self, move: int) -> bool:
         edge = self.crossing(move)

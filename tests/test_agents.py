@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from boards import drawn
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import optimizers
 from agents.config import TrainConfig, parse_options, problem_of
 from agents.demonstrations import demonstrate, moves_of
 from agents.double_dqn import DoubleDQN, MaskedReplay
-from agents.networks import initialise, q_values
+from agents.networks import RoutingPolicy, initialise, q_values
 from agents.sb3_vec_env import RoutingVecEnv
 from agents.td import choose, double_dqn_target, forbid, linear, td_loss
 from routing_env import Layer, Net, Problem
@@ -309,7 +310,7 @@ def test_history_holds_the_passes_and_exploration_goes_by_them():
         expected = max(0.0, 1.0 - 2 * len(agent.history) / 4)
         assert agent.exploration_rate == pytest.approx(expected)
     assert [row["pass"] for row in agent.history] == list(range(1, len(agent.history) + 1))
-    assert set(agent.history[0]) == {"pass", "routed", "wirelength", "overflow", "reward"}
+    assert set(agent.history[0]) == {"pass", "routed", "wirelength", "overflow", "environment", "reward"}
 
 
 def test_the_target_network_moves_every_so_many_connections():
@@ -517,3 +518,54 @@ def test_stable_baselines_own_zip_brings_the_agent_back(tmp_path):
     assert (back.predict(obs, deterministic=True)[0] == agent.predict(obs, deterministic=True)[0]).all()
     assert isinstance(back.policy.optimizer, torch.optim.RMSprop)
     assert back.loss == "squared"
+
+
+@pytest.mark.parametrize(
+    "option", [{"n_steps": 3}, {"optimize_memory_usage": True}, {"replay_buffer_kwargs": {"a": 1}}]
+)
+def test_options_that_would_not_be_honoured_are_refused(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        agent_on([published(seed=0, nets=2)], **option)
+
+
+def test_another_policy_is_refused():
+    env = RoutingVecEnv([published(seed=0, nets=2)])
+    with pytest.raises(ValueError, match="RoutingPolicy"):
+        DoubleDQN("CnnPolicy", env)
+
+
+def test_normalised_observations_are_refused():
+    env = VecNormalize(RoutingVecEnv([published(seed=0, nets=2)]))
+    with pytest.raises(TypeError, match="VecNormalize"):
+        DoubleDQN("MlpPolicy", env)
+
+
+def test_the_policy_class_takes_the_same_settings_as_its_name():
+    env = RoutingVecEnv([published(seed=0, nets=2)])
+    agent = DoubleDQN(RoutingPolicy, env, optimizer="torch.rmsprop", net_arch=(8,))
+    assert isinstance(agent.policy.optimizer, torch.optim.RMSprop)
+    assert [layer.out_features for layer in agent.q_net.q_net if isinstance(layer, torch.nn.Linear)] == [8, 6]
+
+
+def test_a_deterministic_prediction_draws_nothing():
+    agent = agent_on([published(seed=0, nets=2)])
+    before = agent.rng.bit_generator.state
+    moves, _ = agent.predict(np.zeros((3, 12)), deterministic=True)  # float64, as users pass it
+    assert moves.shape == (3,)
+    assert agent.rng.bit_generator.state == before
+
+
+class Doubling(FlattenExtractor):
+    def forward(self, observations):
+        return 2 * super().forward(observations)
+
+
+def test_a_features_extractor_is_used():
+    agent = agent_on([published(seed=0, nets=2)], policy_kwargs={"features_extractor_class": Doubling})
+    obs = torch.rand(5, 12)
+    torch.testing.assert_close(q_values(agent.q_net, obs), agent.q_net.q_net(2 * obs))
+
+
+def test_a_learning_rate_is_given_once():
+    with pytest.raises(ValueError, match="once"):
+        agent_on([published(seed=0, nets=2)], learning_rate=1e-3, optimizer_options={"lr": 1e-2})

@@ -418,10 +418,12 @@ def test_a_window_opens_is_drawn_anew_and_closes():
     from matplotlib import pyplot
 
     env = GlobalRouting(small(), render_mode="human")
-    env.reset()
     assert pyplot.get_fignums() == []
-    assert env.render() is None
-    env.step(0)
+    env.reset()  # human mode draws by itself
+    assert len(pyplot.get_fignums()) == 1
+    before = env._window[1].get_array().copy()
+    env.step(int(np.flatnonzero(env.action_masks())[0]))
+    assert (env._window[1].get_array() != before).any()
     assert env.render() is None
     assert len(pyplot.get_fignums()) == 1
     env.close()
@@ -471,3 +473,17 @@ def test_an_action_that_is_no_move_is_refused(action):
     env.reset()
     with pytest.raises(ValueError, match="none of 0 to 5"):
         env.step(action)
+
+
+def test_a_move_before_the_first_reset_is_refused():
+    problem = Problem(3, 3, (Layer(5, 5),), (Net("a", "0", ((0, 0, 1), (2, 2, 1))),))
+    with pytest.raises(gym.error.ResetNeeded):
+        GlobalRouting(problem).step(0)
+    with pytest.raises(gym.error.ResetNeeded):
+        gym.make_vec("GlobalRouting-v0", num_envs=2, problem=problem).step(np.zeros(2, np.int64))
+
+
+def test_connection_episodes_refuse_what_they_would_bypass():
+    problem = Problem(3, 3, (Layer(5, 5),), (Net("a", "0", ((0, 0, 1), (2, 2, 1))),))
+    with pytest.raises(TypeError, match="put TimeLimit around ConnectionEpisodes"):
+        ConnectionEpisodes(gym.wrappers.TimeLimit(GlobalRouting(problem), 5))

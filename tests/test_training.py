@@ -88,7 +88,7 @@ def test_a_run_leaves_a_row_a_pass_and_its_best_pass(file, finished):
     assert [row["epoch"] for row in rows] == list(range(1, 9))
     assert {row["method"] for row in rows} == {"torch.adam"}
     assert all(row["settings"]["passes"] == 8 for row in rows)
-    assert set(rows[0]["metrics"]) == {"routed", "wirelength", "overflow", "reward"}
+    assert set(rows[0]["metrics"]) == {"routed", "wirelength", "overflow", "environment", "reward"}
     steps = [row["step"] for row in rows]
     assert steps == sorted(steps)
     assert rows[-1]["evaluations"]["gradients"] > 10
@@ -479,3 +479,47 @@ def test_a_cut_off_checkpoint_is_named(finished, tmp_path):
         train(TrainConfig(), tmp_path / "run", resume=True, quiet=True)
     with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
         agents.router.route(netlist(9), tmp_path / "run")
+
+
+def test_a_run_goes_on_with_its_own_copy_of_the_netlist(file, finished, tmp_path):
+    mine = tmp_path / "tiny.gr"
+    shutil.copy(file, mine)
+    short = tmp_path / "run"
+    train(config(mine, passes=8), short, quiet=True)
+    write_problem(netlist(seed=7), mine)
+    again = train(TrainConfig(), short, resume=True, quiet=True)
+    assert {name: again[name] for name in again if name != "seconds"} == json.loads(
+        (finished[0] / "best.json").read_text()
+    )
+
+
+def test_a_resumed_run_takes_no_other_settings(tmp_path):
+    command = [sys.executable, "-m", "scripts.train", "--resume", str(tmp_path), "--passes", "9"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 2
+    assert "--resume takes every setting" in done.stderr
+
+
+WRONG = {
+    "loss": "hubr",
+    "max_steps": 0,
+    "max_grad_norm": -1.0,
+    "target_connections": 0,
+    "checkpoint_seconds": float("nan"),
+    "reward_option": ("arrival=abc",),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_setting_without_sense_is_named(name):
+    with pytest.raises(ValueError, match="arrival" if name == "reward_option" else name):
+        TrainConfig(**{name: WRONG[name]})
+
+
+def test_a_damaged_row_is_named_unless_it_is_the_last(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"b"')
+    assert records.read_rows(path) == [{"a": 1}]
+    path.write_text('{"a": 1}\n{"b"\n{"c": 1}\n')
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2"):
+        records.read_rows(path)

@@ -2,7 +2,7 @@
 
     x, y, layer, room +x -x +y -y +z -z, target x - x, target y - y, target layer - layer
 
-Source: Liao et al. 2019 (spec: the published agent). Differs: capacities are cut at 0 and at the largest one, so that
+Source: Liao et al. 2019. Differs: capacities are cut at 0 and at the largest one, so that
 the bounds are finite; a via without a limit shows 10, the published via capacity.
 """
 
