@@ -100,19 +100,19 @@ def _restore(agent: DoubleDQN, tensors: dict[str, Any]) -> None:
     agent.policy.load_state_dict(tensors["policy"])
     agent.policy.optimizer.load_state_dict(tensors["optimizer"])
     for name, values in tensors["replay"].items():
-        getattr(replay, name)[: len(values)] = values.cpu().numpy()
+        getattr(replay, name)[: len(values)] = values.numpy()
     replay.pos, replay.full = plain["replay"]["pos"], plain["replay"]["full"]
     for name, value in plain["counters"].items():
         setattr(agent, name, value)
-    arrays = {name: value.cpu().numpy() for name, value in tensors["env"].items()}
+    arrays = {name: value.numpy() for name, value in tensors["env"].items()}
     arrays["log"] = _spread(arrays["log"], arrays["state"], env.venv.state.log.shape)
     env.venv.set_state(arrays | plain["env"] | {"np_random": plain["generators"]["env"]})
     agent.rng.bit_generator.state = plain["generators"]["agent"]
-    torch.set_rng_state(tensors["torch"].cpu())
+    torch.set_rng_state(tensors["torch"])
     legacy = plain["generators"]["numpy"]
-    legacy["state"]["key"] = tensors["numpy"].cpu().numpy().astype(np.uint32)
+    legacy["state"]["key"] = tensors["numpy"].numpy().astype(np.uint32)
     np.random.set_state(legacy)  # noqa: NPY002
-    agent._last_obs = tensors["last_obs"].cpu().numpy()
+    agent._last_obs = tensors["last_obs"].numpy()
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -17,8 +17,8 @@ from agents import checkpoint
 from agents.networks import q_values
 from agents.sb3_vec_env import RoutingVecEnv
 from agents.td import choose
-from agents.training import RunError, build, env_options, problem_of, read_config
-from routing_env import Problem, Solution, read_solution, rules
+from agents.training import RunError, build, env_options, read_config
+from routing_env import Problem, Solution, read_problem, read_solution, rules
 from routing_env.routers._protocol import Clock, Progress
 
 __all__ = ["route"]
@@ -57,7 +57,8 @@ def route(
     if not (folder / "checkpoint.pt").exists():
         raise RunError(f"{folder}: no checkpoint.pt; the run has not got that far")
     info: dict[str, Any] = {"router": "double DQN", "optimizer": config.optimizer, "seed": config.seed}
-    if (folder / "best.json").exists() and problem_of(str(folder / "netlist.gr")) == problem:
+    own = read_problem(folder / "netlist.gr")
+    if (folder / "best.json").exists() and own == problem:
         try:
             best = json.loads((folder / "best.json").read_text())
         except ValueError as error:
@@ -66,7 +67,7 @@ def route(
         kept = {name: best[name] for name in ("pass", "connections", "connected", "reward")}
         return Solution(problem, solution.edges, info | kept | {"trained": True, "seconds": clock.seconds})
     env = RoutingVecEnv([problem], **env_options(config))
-    agent = build(config, problem_of(str(folder / "netlist.gr")))
+    agent = build(config, own)
     if env.observation_space.shape != agent.observation_space.shape:
         sizes = f"{env.observation_space.shape} on this netlist, {agent.observation_space.shape} in training"
         raise RunError(f"{folder}: observation of size {sizes}")

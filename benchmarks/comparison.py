@@ -106,7 +106,7 @@ def compare(
         entries.append(_entry(problem, name, solution, bound, seconds, folder))
     found = Comparison(problem, bound, tuple(entries), solutions)
     records.write_atomically(folder / "comparison.json", json.dumps(found.to_dict(), indent=1).encode())
-    _pictures(found, runs, folder)
+    _pictures(found, dict(zip(labels, runs, strict=True)), folder)
     return found
 
 
@@ -146,7 +146,7 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower().replace("*", "star")).strip("-").replace("--", "-")
 
 
-def _pictures(found: Comparison, runs: Sequence[Path], folder: Path) -> None:
+def _pictures(found: Comparison, runs: dict[str, Path], folder: Path) -> None:
     shown = {name: found.solutions[name] for name in found.solutions if name not in ("A* (net trees)", "exact")}
     figure = Figure(figsize=(5 * len(shown), 9))
     draw_side_by_side(figure, found.problem, shown)
@@ -157,7 +157,7 @@ def _pictures(found: Comparison, runs: Sequence[Path], folder: Path) -> None:
     draw_congestion(ax, found.problem, last)
     ax.set_title(f"congestion, {name}")
     figure.savefig(folder / "congestion.png", dpi=110)
-    for run, label in zip(runs, _labels(runs), strict=True):
+    for label, run in runs.items():
         rows = [{"pass": row["epoch"], **row["metrics"]} for row in records.read_rows(run / "rows.jsonl")]
         if rows:
             figure = Figure(figsize=(8, 4.5), layout="constrained")
