@@ -1,20 +1,32 @@
-"""Optimizers by name: this package's own, and torch's under ``torch.NAME``.
+"""Optimizers for torch, by class and by name; torch's own under ``torch.NAME``.
 
+from optimizers import ASNAQ, OLMoQ
 names()                               every name
-pick("torch.adam")                    the class
+pick("asnaq")                         the class
 make("torch.adam", params, lr=1e-3)   an optimizer
+
+A method is a file of ``first_order``, ``quasi_newton``, ``second_order`` or ``learned`` without a leading underscore;
+its class is the first name of the file's ``__all__``. docs/optimizers.md says which one when.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import pkgutil
 from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["default_lr", "make", "names", "pick"]
+from optimizers._base import VectorOptimizer
+from optimizers._options import nearest
+
+__all__ = ["check_options", "default_lr", "default_options", "make", "names", "pick"]
+
+FOLDERS = ("first_order", "quasi_newton", "second_order", "learned")
 
 _TORCH = {
     f"torch.{name.lower()}": value
@@ -27,9 +39,33 @@ _TORCH = {
 }
 
 
+@cache
+def _own() -> dict[str, type[torch.optim.Optimizer]]:
+    found: dict[str, type[torch.optim.Optimizer]] = {}
+    for folder in FOLDERS:
+        for info in pkgutil.iter_modules([str(Path(__file__).parent / folder)]):
+            if not info.name.startswith("_"):
+                module = import_module(f"optimizers.{folder}.{info.name}")
+                found[info.name] = getattr(module, module.__all__[0])
+    return found
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        for method in _own().values():
+            if method.__name__ == name:
+                return method
+    known = [*__all__, *(method.__name__ for method in _own().values())] if not name.startswith("_") else []
+    raise AttributeError(f"module 'optimizers' has no attribute {name!r}{nearest(name, known)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(method.__name__ for method in _own().values())])
+
+
 def names() -> list[str]:
     """Every optimizer that ``pick`` and ``make`` know."""
-    return sorted(_TORCH)
+    return sorted(_own()) + sorted(_TORCH)
 
 
 def pick(name: str) -> type[torch.optim.Optimizer]:
@@ -38,9 +74,10 @@ def pick(name: str) -> type[torch.optim.Optimizer]:
     Raises:
         ValueError: no such optimizer; the text names the nearest one.
     """
-    if name not in _TORCH:
-        raise ValueError(f"no optimizer {name!r}{_nearest(name, names())}; there are: {', '.join(names())}")
-    return _TORCH[name]
+    found = _own().get(name) or _TORCH.get(name)
+    if found is None:
+        raise ValueError(f"no optimizer {name!r}{nearest(name, names())}; there are: {', '.join(names())}")
+    return found
 
 
 def make(name: str, params: Iterable[torch.Tensor] | Iterable[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
@@ -54,20 +91,23 @@ def make(name: str, params: Iterable[torch.Tensor] | Iterable[dict[str, Any]], *
     return pick(name)(params, **options)
 
 
+def default_options(name: str) -> dict[str, Any]:
+    """Every option of an optimizer with its default."""
+    method = pick(name)
+    if issubclass(method, VectorOptimizer):
+        return method.options()
+    found = inspect.signature(method).parameters
+    return {option: one.default for option, one in found.items() if option != "params"}
+
+
 def check_options(name: str, options: dict[str, Any]) -> None:
     """Raise TypeError where an optimizer has no such option."""
-    known = [option for option in inspect.signature(pick(name)).parameters if option != "params"]
+    known = default_options(name)
     for option in options:
         if option not in known:
-            raise TypeError(f"{name} has no option {option!r}{_nearest(option, known)}; it has: {', '.join(known)}")
+            raise TypeError(f"{name} has no option {option!r}{nearest(option, known)}; it has: {', '.join(known)}")
 
 
 def default_lr(name: str) -> float:
     """The learning rate that an optimizer takes where none is given."""
-    default = inspect.signature(pick(name)).parameters["lr"].default
-    return float(default)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return float(default_options(name)["lr"])

@@ -1,0 +1,110 @@
+"""Parameters as one flat vector a member, and the products that every method shares.
+
+``*members`` is empty for one network and ``(P,)`` for a population of P stacked networks. Every scalar of a method (an
+inner product, a step size, a mask) has the shape ``(*members,)`` and is spread over coordinates with ``col``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["Layout", "blend", "col", "dot", "norm", "unit"]
+
+
+class Layout:
+    """How a list of parameters lies in a flat vector of shape (*members, n).
+
+    Args:
+        params: the parameters, in the order of the groups; for a population each of shape (P, ...).
+        member_dims: 0 for one network, 1 for a population.
+
+    Raises:
+        ValueError: parameters of several dtypes, devices or numbers of members.
+        TypeError: a parameter that is not floating point.
+    """
+
+    def __init__(self, params: list[Tensor], member_dims: int = 0) -> None:
+        first = params[0]
+        for one in params:
+            if not one.is_floating_point():
+                raise TypeError(f"parameters must be real floating point; found {one.dtype}")
+            if (one.dtype, one.device) != (first.dtype, first.device):
+                raise ValueError(
+                    f"one optimizer moves parameters of one dtype and device; found {first.dtype} on {first.device} "
+                    f"and {one.dtype} on {one.device}"
+                )
+            if member_dims and (one.ndim == 0 or one.shape[0] != first.shape[0]):
+                raise ValueError(
+                    f"with member_dims=1 every parameter has the shape (P, ...) with one P; found "
+                    f"{tuple(first.shape)} and {tuple(one.shape)}"
+                )
+        self.params = params
+        self.members: tuple[int, ...] = tuple(first.shape[:member_dims])
+        many = self.members[0] if self.members else 1
+        self.sizes = [one.numel() // max(many, 1) for one in params]
+        self.n = sum(self.sizes)
+        self.shape = (*self.members, self.n)
+        self.dtype, self.device = first.dtype, first.device
+
+    def gather(self) -> Tensor:
+        """A copy of the parameters, (*members, n)."""
+        return torch.cat([one.detach().reshape(*self.members, -1) for one in self.params], -1)
+
+    def scatter(self, w: Tensor) -> None:
+        """Write a vector (*members, n) into the parameters; gradients are off."""
+        torch._foreach_copy_(self.params, self.parts(w))
+
+    def gradient(self) -> Tensor:
+        """The parameters' gradients, (*members, n), zero where there is none.
+
+        Raises:
+            TypeError: a sparse gradient.
+        """
+        found = []
+        for one in self.params:
+            grad = one.grad
+            if grad is None:
+                grad = torch.zeros_like(one)
+            elif grad.is_sparse:
+                raise TypeError(
+                    "sparse gradients are not supported: curvature would make them dense; use a dense layer"
+                )
+            found.append(grad.detach().reshape(*self.members, -1))
+        return torch.cat(found, -1)
+
+    def parts(self, w: Tensor) -> list[Tensor]:
+        """Views of a vector (*members, n) in the shapes of the parameters."""
+        pieces = w.split(self.sizes, -1)
+        return [piece.view(one.shape) for piece, one in zip(pieces, self.params, strict=True)]
+
+
+def col(x: Tensor) -> Tensor:
+    """A scalar of each member (*members,) as a factor of vectors: (*members, 1)."""
+    return x.unsqueeze(-1)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of vectors (*members, n): (*members,)."""
+    return torch.dot(a, b) if a.ndim == 1 else (a * b).sum(-1)
+
+
+def norm(a: Tensor) -> Tensor:
+    """Euclidean lengths of vectors (*members, n): (*members,)."""
+    return torch.linalg.vector_norm(a, dim=-1)
+
+
+def blend(mask: Tensor, a: Tensor, b: Tensor | float) -> Tensor:
+    """``a`` for the members where ``mask`` (*members,) holds, else ``b``; both (*members, ...)."""
+    return torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
+
+
+def unit(r: Tensor, normalize: bool = True) -> tuple[Tensor, Tensor]:
+    """(r / ||r||, ok): a direction of length one, zero for members whose r is zero or not finite.
+
+    With ``normalize`` off the length stays as it is; ok is the same.
+    """
+    length = norm(r)
+    ok = torch.isfinite(length) & (length > 0)
+    scale = torch.where(ok, length, 1.0) if normalize else torch.ones_like(length)
+    return torch.where(col(ok), r / col(scale), 0.0), ok

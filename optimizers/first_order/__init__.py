@@ -1,0 +1,1 @@
+"""First-order methods: elementwise rules on the gradient."""

@@ -1,0 +1,1 @@
+"""Optimizers whose update rule was learned."""
