@@ -589,16 +589,9 @@ def cubic_exact(B, g, sigma, U=None):
     return s, cubic_value(s, B, g, sigma, U)
 
 
-def _hessian(pairs, memory, dense, r, scale):
-    """B: recursively from gamma I, gamma of the newest pair; without limit the kept matrix is passed through."""
-    if memory is None:
-        return dense
-    B = np.eye(len(pairs[0][0])) * scale(*pairs[-1])
-    for s, y in pairs:
-        u = y - B @ s
-        if abs(u @ s) > r * norm(u) * norm(s):
-            B = sr1_update(B, s, y)
-    return B
+def sr1_or_skip(B, s, y, r):
+    u = y - B @ s
+    return sr1_update(B, s, y) if abs(u @ s) > r * norm(u) * norm(s) else B
 
 
 def newest_curvature(s, y):
@@ -622,8 +615,7 @@ def sr1n(
     gives no pair. The first matrix is I, then gamma I with gamma of the first (limited: newest) pair.
     """
     w, v, theta, pairs, seen = w0.copy(), np.zeros_like(w0), 1.0, [], []
-    B, fresh = np.eye(len(w0)), True
-    before = None
+    B, before = np.eye(len(w0)), None
     for k in range(steps):
         m = nesterov_mu(theta, gamma_theta, mu_max) if mu is None else mu
         ahead, here = w + m * v, g(w, k) if momentum else None
@@ -637,10 +629,11 @@ def sr1n(
             y = g(w, k) - g1 + lam * s
             u = y - B @ s
             if abs(s @ u) >= r * norm(s) * norm(u) > 0:
+                if memory is not None or not pairs:
+                    B = np.eye(len(w0)) * scale(s, y)
                 pairs = [*pairs, (s, y)][-(memory or 1) :]
-                first = np.eye(len(w0)) * scale(s, y) if fresh else B
-                dense = sr1_update(first, s, y) if abs((y - first @ s) @ s) > 0 else first
-                B, fresh = _hessian(pairs, memory, dense, r, scale), False
+                for pair in pairs:
+                    B = sr1_or_skip(B, *pair, r)
         else:
             v, theta = np.zeros_like(w0), 1.0
         seen.append(w)

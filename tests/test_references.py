@@ -229,6 +229,53 @@ def test_overlapping_batches_use_sub_batches_k_to_k_plus_2():
 # --- steps and pairs
 
 
+def moving_bowls(seed=0, d=5):
+    """Quadratics of one Hessian A whose minima c(k) jump from batch to batch."""
+    rng = np.random.default_rng(seed)
+    A, centres = random_spd(rng, d, 10.0), rng.normal(size=(99, d))
+    return A, centres, lambda w, k: A @ (w - centres[k])
+
+
+@pytest.fixture
+def pairs(monkeypatch):
+    """Every (s, y) that a method considers."""
+    seen, is_pair = [], ref.is_pair
+
+    def noted(s, y, delta):
+        seen.append((s, y))
+        return is_pair(s, y, delta)
+
+    monkeypatch.setattr(ref, "is_pair", noted)
+    return seen
+
+
+@pytest.mark.parametrize("method", [ref.obfgs, ref.onaq, ref.olbfgs, ref.olnaq])
+def test_pairs_of_one_batch_do_not_see_the_noise_between_batches(method, pairs):
+    A, _, g = moving_bowls()
+    method(None, g, np.ones(5), 12, alpha=0.2, lam=0.3)
+    assert len(pairs) == 12
+    close([y for _, y in pairs], [A @ s + 0.3 * s for s, _ in pairs])
+
+
+def test_overlapping_batches_close_their_pairs_on_a_common_part(pairs):
+    A, centres, g = moving_bowls()
+    ref.olmoq_mb(None, g, np.ones(5), 12, alpha=0.2, mu=lambda k: 0.5 + 0.02 * k, lam=0.3)
+    (s0, y0), *later = pairs
+    assert len(later) == 10
+    close([y for _, y in later], [A @ s + 0.3 * s for s, _ in later])
+    close(y0, A @ s0 + 0.3 * s0 - A @ (centres[1:4].mean(axis=0) - centres[:3].mean(axis=0)))
+
+
+@pytest.mark.parametrize("method", [ref.omoq, ref.olmoq])
+def test_deferred_pairs_see_the_noise_of_three_batches(method, pairs):
+    A, c, g = moving_bowls()
+    m = [0.5 + 0.02 * k for k in range(12)]
+    method(None, g, np.ones(5), 12, alpha=0.2, mu=lambda k: m[k], lam=0.3)
+    assert len(pairs) == 11
+    noise = [(1 + m[k]) * c[k] - m[k] * c[max(k - 1, 0)] - c[k + 1] for k in range(11)]
+    close([y for _, y in pairs], [A @ (s + n) + 0.3 * s for (s, _), n in zip(pairs, noise, strict=True)])
+
+
 @pytest.mark.parametrize("method", [ref.obfgs, ref.olbfgs])
 def test_normalised_steps_are_as_long_as_the_schedule_says(method):
     f, g = batches()
@@ -322,6 +369,49 @@ def test_a_grown_loss_takes_the_weights_back_to_the_first_average(method):
     assert events == {"accepted": 0, "rejected": 0, "resets": 60 // 3 - 1}
     first = [lowest + 0.01, *path[:2]] if method is ref.adaqn else path[:3]
     close(path[5::3], [np.mean(first, axis=0)] * 19)
+
+
+class Noted:
+    """A gradient that remembers where it was taken."""
+
+    def __init__(self, g):
+        self.g, self.points = g, []
+
+    def __call__(self, w, k):
+        self.points.append(w)
+        return self.g(w, k)
+
+
+def test_the_first_steps_of_asnaq_are_the_formulas():
+    f, g = batches()
+    path, _ = ref.asnaq(f, g, np.zeros(5), 2, alpha=0.1, mu0=0.3)
+    g1 = g(np.zeros(5), 0)
+    p = g1 / np.sqrt(g1**2 + 1e-4)
+    v = -0.1 * p / norm(p)
+    close(path[0], v)
+    h = 1 / np.sqrt(g(v, 0) ** 2 + 1e-4)
+    p = h * g(v + 0.3 * v, 1)
+    close(path[1], v + 0.3 * v - 0.1 * p / norm(p))
+
+
+def test_momentum_of_asnaq_grows_with_every_aggregation_that_is_no_reset():
+    f, g = batches(size=64)
+    noted = Noted(g)
+    path, events = ref.asnaq(f, noted, np.zeros(5), 40, alpha=0.001, L=1, mu_max=0.9)
+    assert events["resets"] == 0
+    points = np.array([np.zeros(5), np.zeros(5), *path])
+    mu = [(noted.points[2 * k] - points[k + 1])[0] / (points[k + 1] - points[k])[0] for k in range(1, 40)]
+    close(mu, np.minimum(0.1 * 1.1 ** np.arange(39), 0.9), 1e-6)
+
+
+def test_a_reset_of_asnaq_takes_back_the_mean_velocity_and_shrinks_momentum():
+    f, g, lowest = bowl()
+    noted = Noted(lambda w, k: -g(w, k))  # uphill
+    path, _ = ref.asnaq(f, noted, lowest + 0.01, 30, alpha=0.1, L=3, mu0=0.2, mu_min=0.15)
+    mean_velocity = (path[2] - (lowest + 0.01)) / 3
+    mu = np.maximum(0.2 * 1.1 ** -np.arange(1, 9), 0.15)
+    ahead = [noted.points[2 * k] - path[k - 1] for k in range(6, 30, 3)]
+    close(ahead, mu[:, None] * mean_velocity)
 
 
 def test_large_gradients_reject_every_pair_and_only_the_papers_anchor_moves_on():
