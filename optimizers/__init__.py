@@ -6,7 +6,7 @@ pick("asnaq")                         the class
 make("torch.adam", params, lr=1e-3)   an optimizer
 
 A method is a file of ``first_order``, ``quasi_newton``, ``second_order`` or ``learned`` without a leading underscore;
-its class is the first name of the file's ``__all__``. docs/optimizers.md says which one when.
+its class is the first name of the file's ``__all__``, spelt like the file but for capitals and underscores. docs/optimizers.md says which one when.
 """
 
 from __future__ import annotations
@@ -40,32 +40,39 @@ _TORCH = {
 
 
 @cache
-def _own() -> dict[str, type[torch.optim.Optimizer]]:
-    found: dict[str, type[torch.optim.Optimizer]] = {}
-    for folder in FOLDERS:
-        for info in pkgutil.iter_modules([str(Path(__file__).parent / folder)]):
-            if not info.name.startswith("_"):
-                module = import_module(f"optimizers.{folder}.{info.name}")
-                found[info.name] = getattr(module, module.__all__[0])
+def _files() -> dict[str, str]:
+    """Name of each method -> its module."""
+    folders = [(folder, str(Path(__file__).parent / folder)) for folder in FOLDERS]
+    return {
+        info.name: f"optimizers.{folder}.{info.name}"
+        for folder, path in folders
+        for info in pkgutil.iter_modules([path])
+        if not info.name.startswith("_")
+    }
+
+
+def _load(name: str) -> type[torch.optim.Optimizer]:
+    module = import_module(_files()[name])
+    found: type[torch.optim.Optimizer] = getattr(module, module.__all__[0])
     return found
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
-        for method in _own().values():
-            if method.__name__ == name:
-                return method
-    known = [*__all__, *(method.__name__ for method in _own().values())] if not name.startswith("_") else []
-    raise AttributeError(f"module 'optimizers' has no attribute {name!r}{nearest(name, known)}")
+    """A class by its name, which is the file's without underscores and with capitals."""
+    for file in _files():
+        if name.lower() == file.replace("_", "") and _load(file).__name__ == name:
+            return _load(file)
+    near = "" if name.startswith("_") else nearest(name, __dir__())
+    raise AttributeError(f"module 'optimizers' has no attribute {name!r}{near}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *(method.__name__ for method in _own().values())])
+    return sorted([*__all__, *(_load(name).__name__ for name in _files())])
 
 
 def names() -> list[str]:
     """Every optimizer that ``pick`` and ``make`` know."""
-    return sorted(_own()) + sorted(_TORCH)
+    return sorted(_files()) + sorted(_TORCH)
 
 
 def pick(name: str) -> type[torch.optim.Optimizer]:
@@ -74,7 +81,9 @@ def pick(name: str) -> type[torch.optim.Optimizer]:
     Raises:
         ValueError: no such optimizer; the text names the nearest one.
     """
-    found = _own().get(name) or _TORCH.get(name)
+    if name in _files():
+        return _load(name)
+    found = _TORCH.get(name)
     if found is None:
         raise ValueError(f"no optimizer {name!r}{nearest(name, names())}; there are: {', '.join(names())}")
     return found

@@ -1,0 +1,198 @@
+"""One step of any quasi-Newton method, from four choices: gradient, matrix, pair rule, step rule.
+
+    point = w                  g1 = grad(w)                                   estimate "weights"
+    point = w + mu v           g1 = grad(point)                               "lookahead"  (Nesterov)
+    point = w + mu v           g1 = (1 + mu) grad(w) - mu grad(w_before)      "momentum"   (estimated Nesterov)
+
+    s = the step rule's displacement along -H g1 from point
+    v <- mu v + s,   w <- point + s
+    y = grad(w) - g1;  the pair rule modifies and judges (s, y);  the matrix H takes it
+
+BFGS is NAQ with mu = 0: one line search, one matrix, one pair test. ``Online`` takes normalised directions with a
+scheduled length and reads nothing from the device to the host; ``FullBatch`` searches along the line.
+
+Source: Ninomiya 2017 (NAQ); Indrapriyadarsini et al. 2018 to 2022 (its relatives). Differs: see each method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from optimizers._base import VectorOptimizer
+from optimizers._options import Params, require
+from optimizers._vector import blend, col, dot, unit
+from optimizers.quasi_newton._pairs import Pair, plain
+
+__all__ = ["Matrix", "Online", "QuasiNewton", "check_numbers"]
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "mu": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "m": (lambda x: x >= 1 and x == int(x), "a whole number of pairs, at least 1"),
+    "lam": (lambda x: x >= 0, "0 or larger"),
+    "delta": (lambda x: x >= 0, "0 or larger"),
+    "eps": (lambda x: x >= 0, "0 or larger"),
+    "tau": (lambda x: x > 0, "larger than 0"),
+    "max_trials": (lambda x: x >= 1, "at least 1"),
+    "schedule": (lambda x: x in ("constant", "rsqrt", "robbins-monro"), "constant, rsqrt or robbins-monro"),
+    "h0": (lambda x: x in ("newest", "mean", "identity"), "newest, mean or identity"),
+}
+
+
+def check_numbers(options: dict[str, Any], rules: dict[str, tuple[Callable[[Any], bool], str]]) -> None:
+    """Raise ValueError for the first option that breaks its rule; tensors (one value a member) are not read."""
+    for name, (rule, text) in rules.items():
+        if name in options and not isinstance(options[name], Tensor):
+            require(rule(options[name]), name, options[name], text)
+
+
+class Matrix(Protocol):
+    """An approximation of the inverse Hessian, whose tensors lie in the optimizer's memory."""
+
+    def initial(self, of: Any, w: Tensor) -> dict[str, Any]:
+        """Its part of the memory."""
+
+    def times(self, of: Any, g: Tensor) -> Tensor:
+        """H g (*members, n)."""
+
+    def update(self, of: Any, s: Tensor, y: Tensor, accept: Tensor, sy: Tensor, yy: Tensor) -> Tensor:
+        """Take the pairs of the members where accept holds; returns where it did."""
+
+    def clear(self, of: Any, drop: Tensor) -> None:
+        """Forget everything about the members where drop holds."""
+
+
+class PairRule(Protocol):
+    """Modify and judge a pair; g1 is the gradient at the point that s starts from."""
+
+    def __call__(self, of: Any, s: Tensor, y: Tensor, g1: Tensor) -> Pair: ...
+
+
+class QuasiNewton(VectorOptimizer):
+    """What all quasi-Newton methods share; see the module's docstring."""
+
+    estimate: ClassVar[str] = "weights"
+    matrix: ClassVar[Matrix]
+    pair_rule: ClassVar[Any] = staticmethod(plain)
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        check_numbers(defaults, RULES)
+        super().__init__(params, defaults)
+
+    def initial(self, w: Tensor) -> dict[str, Any]:
+        """The matrix; velocity and last gradient where the method has them."""
+        memory = self.matrix.initial(self, w)
+        if self.estimate != "weights":
+            memory["v"] = torch.zeros_like(w)
+        if self.estimate == "momentum":
+            memory["g_before"] = torch.zeros_like(w)
+            memory["fresh"] = torch.ones(w.shape[:-1], dtype=torch.bool, device=w.device)
+        return memory
+
+    def momentum(self) -> float | Tensor:
+        """mu of this step: a number, or a factor (*members, 1)."""
+        if self.estimate == "weights":
+            return 0.0
+        mu = self.option("mu")
+        return col(mu) if isinstance(mu, Tensor) and mu.ndim else mu
+
+    def ahead(self, w: Tensor, mu: float | Tensor) -> Tensor:
+        """The look-ahead point w + mu v."""
+        return w if self.estimate == "weights" else w + mu * self.memory["v"]
+
+    def estimated(self, g: Tensor, mu: float | Tensor) -> Tensor:
+        """(1 + mu) g - mu g_before, and g becomes the gradient before; g itself where there is none yet."""
+        memory = self.memory
+        before = blend(memory["fresh"], g, memory["g_before"])
+        memory["g_before"].copy_(g)
+        memory["fresh"].zero_()
+        return g + mu * (g - before)
+
+    def learn(self, s: Tensor, y: Tensor, g1: Tensor, ok: Tensor) -> None:
+        """Hand a pair to the matrix where ok (*members,) holds and the pair rule accepts it."""
+        s, y, accept, sy, yy = self.pair_rule(self, s, y, g1)
+        taken = self.matrix.update(self, s, y, accept & ok, sy, yy)
+        self.count("n_accepted", taken)
+        self.count("n_rejected", ok & ~taken)
+
+    def forget(self, drop: Tensor) -> None:
+        """Clear curvature and velocity of the members where drop (*members,) holds."""
+        memory = self.memory
+        self.matrix.clear(self, drop)
+        if "v" in memory:
+            memory["v"].copy_(blend(drop, torch.zeros_like(memory["v"]), memory["v"]))
+        if "fresh" in memory:
+            memory["fresh"].logical_or_(drop)
+
+
+class Online(QuasiNewton):
+    """Stochastic methods: p = -H g1, normalised; s = alpha_k p; no line search, no host read.
+
+    With ``deferred`` the pair of a step is closed by the next step's gradient, so that one gradient a step suffices and
+    ``step()`` works without a closure.
+    """
+
+    deferred: ClassVar[bool] = False
+
+    def initial(self, w: Tensor) -> dict[str, Any]:
+        """Besides: the open pair of a deferred method."""
+        memory = super().initial(w)
+        if self.deferred:
+            memory["s"], memory["g1"] = torch.zeros_like(w), torch.zeros_like(w)
+            memory["pending"] = torch.zeros(w.shape[:-1], dtype=torch.bool, device=w.device)
+        return memory
+
+    def schedule(self) -> float:
+        """The factor of lr at this step, by the options ``schedule`` and ``tau``."""
+        k, rule = self.k, self.option("schedule")
+        if rule == "constant":
+            return 1.0
+        if self.layout.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("a captured step cannot count: give schedule='constant' and a tensor lr that you change")
+        if rule == "rsqrt":
+            return float((k + 1) ** -0.5)
+        tau = self.option("tau")
+        return float(tau / (tau + k))
+
+    def move(self, w: Tensor) -> Tensor:
+        """One step, see the module's docstring."""
+        mu = self.momentum()
+        if self.deferred:
+            return self._deferred(w, mu)
+        point = self.ahead(w, mu)
+        g1 = self.gradient(point)
+        s, ok = self.displacement(g1)
+        w_new = blend(ok, point + s, w)
+        g2 = self.gradient(w_new)
+        ok = ok & torch.isfinite(dot(g2, g2))
+        if self.estimate != "weights":
+            self.memory["v"].copy_(mu * self.memory["v"] + s)
+        self.learn(s, g2 - g1, g1, ok)
+        return self._settle(ok, w_new, w)
+
+    def _deferred(self, w: Tensor, mu: float | Tensor) -> Tensor:
+        memory = self.memory
+        g = self.gradient(w)
+        finite = torch.isfinite(dot(g, g))
+        self.learn(memory["s"], g - memory["g1"], memory["g1"], memory["pending"] & finite)
+        g1 = self.estimated(g, mu)
+        s, ok = self.displacement(g1)
+        ok = ok & finite
+        memory["v"].copy_(mu * memory["v"] + s)
+        memory["s"].copy_(s)
+        memory["g1"].copy_(g1)
+        memory["pending"].copy_(ok)
+        return self._settle(ok, w + memory["v"], w)
+
+    def _settle(self, ok: Tensor, w_new: Tensor, w: Tensor) -> Tensor:
+        """Members that met something not finite stand still and forget."""
+        self.forget(~ok)
+        return self.stand_still(ok, w_new, w)
+
+    def displacement(self, g1: Tensor) -> tuple[Tensor, Tensor]:
+        """s = -alpha_k H g1 / ||H g1|| and where that is finite and not zero."""
+        p, ok = unit(self.matrix.times(self, g1), self.option("normalize"))
+        return p * (-self.schedule() * self.rate()), ok

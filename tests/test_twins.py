@@ -1,0 +1,91 @@
+"""Stochastic quasi-Newton methods step as the plain single-network twins written from the papers do."""
+
+import numpy as np
+import pytest
+import torch
+
+import optimizers
+from tests import references
+
+N, STEPS = 17, 60
+
+
+class Problem:
+    """A quartic bowl with a tilt that changes with the mini-batch: f(w, k), g(w, k), in numpy and in torch."""
+
+    def __init__(self, seed, scale=1.0):
+        rng = np.random.default_rng(seed)
+        A = rng.normal(size=(N, N))
+        self.A = scale * (A @ A.T / N + 0.1 * np.eye(N))
+        self.noise = 0.05 * scale * rng.normal(size=(1000, N))
+        self.w0 = rng.normal(size=N)
+
+    def f(self, w, k):
+        return 0.5 * w @ self.A @ w + 0.02 * np.sum(w**4) + self.noise[k] @ w
+
+    def g(self, w, k):
+        return self.A @ w + 0.08 * w**3 + self.noise[k]
+
+
+def torch_loss(w, A, noise):
+    return 0.5 * (w * (A @ w.unsqueeze(-1)).squeeze(-1)).sum(-1) + 0.02 * (w**4).sum(-1) + (noise * w).sum(-1)
+
+
+def path(make, problems, members, steps=STEPS):
+    """Weights after every step: (steps, n), or (steps, P, n) for a population."""
+    stack = (lambda xs: torch.tensor(np.stack(xs))) if members else (lambda xs: torch.tensor(xs[0]))
+    w = stack([p.w0 for p in problems]).requires_grad_()
+    A = stack([p.A for p in problems])
+    optimizer = make([w], **({"member_dims": 1} if members else {}))
+    found = []
+    for k in range(steps):
+        noise = stack([p.noise[k] for p in problems])
+
+        def closure(backward=True, noise=noise):
+            w.grad = None
+            loss = torch_loss(w, A, noise)
+            if backward:
+                loss.sum().backward()
+            return loss
+
+        optimizer.step(closure)
+        found.append(w.detach().clone().numpy())
+    return np.stack(found), optimizer
+
+
+def rsqrt(k):
+    return 0.3 * (k + 1) ** -0.5
+
+
+ONLINE = {
+    "obfgs": ({}, {}),
+    "onaq": ({"mu": 0.8}, {"mu": 0.8}),
+    "omoq": ({"mu": 0.8}, {"mu": 0.8}),
+    "olbfgs": ({"m": 4}, {"memory": 4}),
+    "olnaq": ({"mu": 0.8, "m": 4}, {"mu": 0.8, "memory": 4}),
+    "olmoq": ({"mu": 0.8, "m": 4}, {"mu": 0.8, "memory": 4}),
+}
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.0])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("name", ONLINE)
+def test_an_online_method_steps_as_its_twin(name, normalize, lam):
+    ours, theirs = ONLINE[name]
+    problem = Problem(1)
+    schedule = {"lr": 0.3, "schedule": "rsqrt"} if normalize else {"lr": 0.05, "schedule": "constant"}
+
+    def make(params, **more):
+        return optimizers.make(name, params, **ours, **more, **schedule, normalize=normalize, lam=lam)
+
+    alpha = rsqrt if normalize else (lambda k: 0.05)
+    expected = getattr(references, name)(
+        problem.f, problem.g, problem.w0, STEPS, alpha=alpha, normalize=normalize, lam=lam, **theirs
+    )
+    found, _ = path(make, [problem], members=False)
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-9, atol=1e-10)
+    problems = [Problem(1), Problem(2, scale=3.0), Problem(3, scale=0.2)]
+    together, _ = path(make, problems, members=True)
+    for i, one in enumerate(problems):
+        alone, _ = path(make, [one], members=False)
+        np.testing.assert_allclose(together[:, i], alone, rtol=1e-9, atol=1e-10)
