@@ -1,0 +1,229 @@
+"""Limited-memory SR1: a matrix B built from pairs (s, y), its products and its eigenvectors.
+
+B_0 = gamma I,  u_i = y_i - B_i s_i,  B_{i+1} = B_i + u_i u_i' / (u_i' s_i)
+B = gamma I + Q' T Q                       Q (m, n) orthonormal rows that span the u_i,  T (m, m) symmetric
+T = P L P'  =>  B = gamma I + (P'Q)' L (P'Q), eigenvalues L + gamma, and gamma on the complement
+
+This is the compact form gamma I + Psi M Psi', Psi = Y - gamma S, M^-1 = D + L + L' - gamma S'S, whose M^-1 is factored
+into u_i' s_i on the way, and whose Psi is orthogonalised on the way.
+
+Source: R. H. Byrd, J. Nocedal, R. B. Schnabel, 1994 (compact form); J. J. Brust, J. B. Erway, R. F. Marcia, 2017
+(eigenvectors). Differs: the pair test is repeated on every kept pair, in the order of the pairs, each time B is built.
+So it does not matter that older pairs were dropped from the memory, that gamma changed or that M^-1 became singular:
+a pair whose denominator would vanish is left out of this B and may enter the next one. A pair that B satisfies up to
+rounding is left out too. All of it is carried in float64, whatever the dtype of the pairs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optimizers._vector import col, dot, norm
+
+__all__ = ["LSR1", "Eigenbasis", "curvature_below", "eigh_small", "jacobi", "lsr1", "newest_curvature", "pair_test"]
+
+_DEPENDENT = 1e-12  # a vector this near to the span of others, relative to its length, lies in it
+
+
+class Eigenbasis(NamedTuple):
+    """Eigenvalues and eigenvectors of B = gamma I + rank m, in float64.
+
+    ``values`` hold gamma and ``vectors`` zeros where ``present`` is False.
+    """
+
+    values: Tensor  # (*members, m)
+    vectors: Tensor  # (*members, m, n), orthonormal rows
+    present: Tensor  # (*members, m) bool
+    gamma: Tensor  # (*members,)
+    rest: Tensor  # (*members,) bool: there is a complement, where B is gamma I
+
+
+class LSR1(NamedTuple):
+    """B = gamma I + Q' T Q, in float64."""
+
+    gamma: Tensor  # (*members,)
+    Q: Tensor  # (*members, m, n), orthonormal rows, zero where not present
+    T: Tensor  # (*members, m, m), zero in rows and columns that are not present
+    present: Tensor  # (*members, m) bool
+    kept: Tensor  # (*members, m) bool: the pairs that passed the test
+
+    def product(self, v: Tensor) -> Tensor:
+        """B v for vectors v (*members, n), in the dtype of v."""
+        x = v.to(self.Q.dtype)
+        inner = _times(self.T, _times(self.Q, x))
+        return (col(self.gamma) * x + _spread(self.Q, inner)).to(v.dtype)
+
+    def eigenbasis(self, capturable: bool = False) -> Eigenbasis:
+        """Eigenvalues and eigenvectors; ``capturable`` as in ``eigh_small``."""
+        bound = self.T.abs().sum(-1).amax(-1)  # no eigenvalue of T is larger
+        far = torch.where(bound > 0, 2.0 * bound, 1.0)  # rows without a vector are moved out of the way
+        values, P = eigh_small(self.T + torch.diag_embed(torch.where(self.present, 0.0, col(far))), capturable)
+        present = values < col(0.75 * far)
+        values = torch.where(present, values, 0.0) + col(self.gamma)
+        vectors = torch.where(present.unsqueeze(-1), P.mT @ self.Q, 0.0)
+        rest = present.sum(-1) < self.Q.shape[-1]
+        return Eigenbasis(values, vectors, present, self.gamma, rest)
+
+
+def lsr1(S: Tensor, Y: Tensor, valid: Tensor, gamma: Tensor, r: float = 1e-8) -> LSR1:
+    """B from pairs.
+
+    Args:
+        S, Y: pairs (*members, m, n), oldest first.
+        valid: (*members, m) bool; the others are not looked at and may hold anything.
+        gamma: (*members,), of any sign, or zero.
+        r: a pair is used where |s'u| > r ||s|| ||u||, u = y - B s with B of the pairs before it.
+    """
+    noise = 4.0 * torch.finfo(S.dtype).eps
+    S, Y = (torch.where(valid.unsqueeze(-1), one, 0.0).double() for one in (S, Y))
+    gamma = gamma.double()
+    Q, (m, n) = torch.zeros_like(S), S.shape[-2:]
+    T = S.new_zeros((*S.shape[:-1], m))
+    present, kept = torch.zeros_like(valid), torch.zeros_like(valid)
+    for i in range(m):
+        s, y = S[..., i, :], Y[..., i, :]
+        Bs = col(gamma) * s
+        if i:
+            Bs = Bs + _spread(Q[..., :i, :], _times(T[..., :i, :i], _times(Q[..., :i, :], s)))
+        u = y - Bs
+        keep = valid[..., i] & pair_test(s, y, Bs, r) & (norm(u) > noise * (norm(y) + norm(Bs)))
+        q, along, length = _orthogonal(Q[..., :i, :], u)
+        new = keep & (length > _DEPENDENT * norm(u)) & (present.sum(-1) < n)
+        Q[..., i, :] = torch.where(col(new), q, 0.0)
+        weight = torch.cat((along, col(torch.where(new, length, 0.0))), -1)  # u in the basis
+        weight = torch.where(col(keep), weight, 0.0)
+        curvature = torch.where(keep, dot(s, u), 1.0)[..., None, None]
+        T[..., : i + 1, : i + 1] += weight.unsqueeze(-1) * weight.unsqueeze(-2) / curvature
+        present[..., i], kept[..., i] = new, keep
+    return LSR1(gamma, Q, T, present, kept)
+
+
+def pair_test(s: Tensor, y: Tensor, Bs: Tensor, r: float = 1e-8) -> Tensor:
+    """Whether the SR1 update by a pair is bounded: |s'u| > r ||s|| ||u||, u = y - B s; (*members,) bool.
+
+    It says nothing about definiteness. False where anything is not finite, where s or u is zero.
+    """
+    u = y - Bs
+    bound = r * norm(s) * norm(u)
+    return (dot(s, u).abs() > bound) & torch.isfinite(bound) & (bound > 0)
+
+
+def newest_curvature(s: Tensor, y: Tensor, largest: float = 1e8) -> Tensor:
+    """gamma = y'y / s'y with its sign, float64 (*members,).
+
+    1 where s'y is zero or not finite; at most ``largest`` in size.
+    """
+    s, y = s.double(), y.double()
+    sy, yy = dot(s, y), dot(y, y)
+    ok = torch.isfinite(sy) & torch.isfinite(yy) & (sy != 0) & (yy > 0)
+    return torch.where(ok, (yy / torch.where(ok, sy, 1.0)).clamp(-largest, largest), 1.0)
+
+
+def curvature_below(S: Tensor, Y: Tensor, valid: Tensor, capturable: bool = False, smallest: float = 1e-6) -> Tensor:
+    """gamma below the smallest eigenvalue x of (D + L + L') z = x S'S z, float64 (*members,).
+
+    Then M^-1 is positive definite and gamma is below every other eigenvalue of B: no direction of negative curvature
+    comes from gamma alone. x / 2 where x > 0, else 3 x / 2; at least ``smallest`` in size; 1 without pairs.
+    Arguments as of ``lsr1`` and ``eigh_small``.
+    """
+    S, Y = (torch.where(valid.unsqueeze(-1), one, 0.0).double() for one in (S, Y))
+    length = norm(S)
+    used = valid & (length > 0)
+    scale = 1.0 / torch.where(used, length, 1.0)
+    S, Y = S * scale.unsqueeze(-1), Y * scale.unsqueeze(-1)  # x does not depend on the lengths of the pairs
+    SY = S @ Y.mT
+    A = SY.tril() + SY.tril(-1).mT
+    e, V = eigh_small(S @ S.mT, capturable)
+    independent = e > 1e-10 * e.amax(-1, keepdim=True)
+    W = V * torch.where(independent, e, 1.0).rsqrt().unsqueeze(-2)
+    A = W.mT @ A @ W
+    A = torch.where(independent.unsqueeze(-1) & independent.unsqueeze(-2), A, 0.0)
+    bound = A.abs().sum(-1).amax(-1)
+    A = A + torch.diag_embed(torch.where(independent, 0.0, col(2.0 * bound + 1.0)))
+    x = eigh_small(0.5 * (A + A.mT), capturable)[0][..., 0]
+    gamma = torch.where(x > 0, (0.5 * x).clamp(min=smallest), (1.5 * x).clamp(max=-smallest))
+    return torch.where(used.any(-1) & torch.isfinite(gamma), gamma, 1.0)
+
+
+def eigh_small(A: Tensor, capturable: bool = False) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (*members, m), ascending, and eigenvectors in columns (*members, m, m) of symmetric A.
+
+    ``capturable``: by ``jacobi``, which does not read from the device; else by LAPACK's routine.
+    """
+    finite = torch.isfinite(A).all(-1).all(-1)[..., None, None]
+    A = torch.where(finite, A, 0.0)  # a member that is not finite must not raise for the others
+    return jacobi(A) if capturable else tuple(torch.linalg.eigh(A))
+
+
+def jacobi(A: Tensor, sweeps: int = 10) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors (columns) of symmetric A (*members, m, m) by cyclic Jacobi rotations.
+
+    A fixed number of sweeps over the pairs of rows in the order of a tournament: in each round every row meets one
+    other, so that m / 2 rotations are made at once. For m up to 20 the result is exact to rounding.
+    """
+    m = A.shape[-1]
+    half = (m + 1) // 2
+    if m % 2:  # a row of zeros meets the row that is left over; it is never rotated
+        A = torch.nn.functional.pad(A, (0, 1, 0, 1))
+    V = torch.eye(2 * half, dtype=A.dtype, device=A.device).expand_as(A)
+    for _ in range(sweeps * max(2 * half - 1, 1)):
+        c, s = _rotation(A, half)
+        A = _next_round(_rotate(_next_round(_rotate(A, c, s)).mT, c, s))
+        V = _next_round(_rotate(V, c, s))  # V holds vectors in rows
+    values, vectors = torch.diagonal(A, dim1=-2, dim2=-1)[..., :m], V[..., :m, :m]
+    values, order = values.sort(-1)
+    return values, vectors.gather(-2, order.unsqueeze(-1).expand_as(vectors)).mT
+
+
+def _rotation(A: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (*members, half, 1) that take A[i, half + i] to zero."""
+    diagonal = torch.diagonal(A, dim1=-2, dim2=-1)
+    across = torch.diagonal(A, half, dim1=-2, dim2=-1)
+    zero = across == 0
+    tau = (diagonal[..., half:] - diagonal[..., :half]) / torch.where(zero, 1.0, 2.0 * across)
+    t = torch.where(tau < 0, -1.0, 1.0) / (tau.abs() + (1.0 + tau * tau).sqrt())
+    t = torch.where(zero, 0.0, t)
+    c = (1.0 + t * t).rsqrt()
+    return col(c), col(t * c)
+
+
+def _rotate(A: Tensor, c: Tensor, s: Tensor) -> Tensor:
+    """The rows i and half + i turned by c and s."""
+    top, bottom = A.tensor_split(2, -2)
+    return torch.cat((c * top - s * bottom, s * top + c * bottom), -2)
+
+
+def _next_round(A: Tensor) -> Tensor:
+    """The rows seated for the next round: the first stays, the others move on by one place around the table."""
+    top, bottom = A.tensor_split(2, -2)
+    if top.shape[-2] == 1:
+        return A
+    first, top, last = top[..., :1, :], top[..., 1:, :], top[..., -1:, :]
+    return torch.cat((first, bottom[..., :1, :], top[..., :-1, :], bottom[..., 1:, :], last), -2)
+
+
+def _orthogonal(Q: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(q, along, length): u = Q' along + length q, q of length one and orthogonal to the rows of Q.
+
+    Gram-Schmidt twice, which is enough. q is zero where length is.
+    """
+    along = _times(Q, u)
+    z = u - _spread(Q, along)
+    again = _times(Q, z)
+    z = z - _spread(Q, again)
+    length = norm(z)
+    ok = length > 0
+    return torch.where(col(ok), z / col(torch.where(ok, length, 1.0)), 0.0), along + again, length
+
+
+def _times(A: Tensor, v: Tensor) -> Tensor:
+    """A v for matrices (*members, k, n) and vectors (*members, n): (*members, k)."""
+    return (A @ v.unsqueeze(-1)).squeeze(-1)
+
+
+def _spread(A: Tensor, x: Tensor) -> Tensor:
+    """A' x for matrices (*members, k, n) and vectors (*members, k): (*members, n)."""
+    return (x.unsqueeze(-2) @ A).squeeze(-2)
