@@ -119,10 +119,11 @@ class _Interval:
 
     def before(self, alpha: float) -> float:
         """The next trial after one that was not finite, nan where there is none."""
-        start, step = self.low.alpha, alpha - self.low.alpha
+        start = self.low.alpha
         if self.up is None:
             self.wall = alpha
-        return start + 0.25 * step if abs(step) > _COLLAPSED * alpha else nan
+        following = start + 0.25 * (alpha - start)
+        return following if abs(following - start) > _COLLAPSED * alpha else nan
 
     def after(self, t: _Point, enough: bool) -> float:
         """The next trial after t, nan where there is none."""
@@ -272,7 +273,7 @@ def _bracket(f0: float, slope0: float, alpha: float, seen: _Seen) -> Generator[_
     """Three points, by alpha, of which the middle one is the lowest; none where the trials were spent."""
     left, middle, right = (f0, 0.0), (inf, alpha), None
     while not middle[0] < f0:  # back towards 0, to the vertex of the parabola with this loss and slope0
-        if seen.spent():
+        if seen.spent() or not alpha:  # a step underflows where every trial is worse than f0
             return []
         if seen.count:
             right = middle
@@ -401,9 +402,10 @@ def lockstep(
     runs = [_Run(search(*start)) for start in _rows(f0, slope0, alpha0)]
     waiting = [i for i, run in enumerate(runs) if run.outcome is None]
     kept: tuple[Tensor, ...] | None = None
-    trials = 0
+    steps = [run.alpha for run in runs]
+    alpha, trials = _like(alpha0, steps), 0
     while waiting or kept is None:
-        loss, slope, payload = evaluate(_like(alpha0, [run.alpha for run in runs]))
+        loss, slope, payload = evaluate(alpha)
         rows = _rows(loss) if slope is None else _rows(loss, slope)
         better = [False] * len(runs)
         for i in waiting:
@@ -411,21 +413,26 @@ def lockstep(
         kept = _select(better, (loss, *payload), kept or (f0, *payload))
         trials += 1
         waiting = [i for i in waiting if runs[i].outcome is None]
+        evaluated, steps = steps, [run.alpha for run in runs]
+        if steps != evaluated:  # mostly equal at the end: the last trial is the accepted one
+            alpha = _like(alpha0, steps)
     ok = [run.outcome is not None and run.outcome.ok for run in runs]
-    return Searched(
-        _like(alpha0, [run.alpha for run in runs]), _like(alpha0, ok, torch.bool), kept[0], kept[1:], trials
-    )
+    return Searched(alpha, _like(alpha0, ok, torch.bool), kept[0], kept[1:], trials)
 
 
 def _rows(*columns: Tensor) -> list[tuple[float, ...]]:
-    """A tuple of host floats a member, in one read."""
+    """A tuple of host floats a member, in one read of the device."""
+    if not columns[0].dim() and columns[0].is_cpu:  # nothing to wait for, and a stack costs ten times as much
+        return [tuple(column.item() for column in columns)]
     read = (torch.stack(columns) if len(columns) > 1 else columns[0].unsqueeze(0)).tolist()
     return list(zip(*read, strict=True)) if columns[0].dim() else [tuple(read)]
 
 
 def _like(tensor: Tensor, values: list[float] | list[bool], dtype: torch.dtype | None = None) -> Tensor:
     """Values of the members as a tensor of this one's shape and device, and dtype unless another is given."""
-    return torch.tensor(values if tensor.dim() else values[0], dtype=dtype or tensor.dtype, device=tensor.device)
+    if not tensor.dim():
+        return tensor.new_full((), values[0], dtype=dtype)
+    return torch.tensor(values, dtype=dtype or tensor.dtype, device=tensor.device)
 
 
 def _select(mask: list[bool], new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
