@@ -56,6 +56,17 @@ def rosenbrock_gradient(w, k):
 START = np.array([-1.2, 1.0])
 
 
+class Noted:
+    """A gradient that remembers where it was taken."""
+
+    def __init__(self, g):
+        self.g, self.points = g, []
+
+    def __call__(self, w, k):
+        self.points.append(w)
+        return self.g(w, k)
+
+
 def close(one, two, tolerance=1e-9):
     np.testing.assert_allclose(np.array(one), np.array(two), rtol=tolerance, atol=tolerance)
 
@@ -295,6 +306,35 @@ def test_pairs_of_negative_curvature_are_not_stored(method):
     close(method(None, g, np.ones(3), 6, alpha=0.2, lam=0.0), expected)
 
 
+def test_the_first_limited_matrix_is_the_mean_of_the_stored_ratios():
+    matrix = ref.Limited(2)
+    for scale in (7.0, 1.0, 3.0):
+        matrix.push(np.array([scale, 0.0]), np.array([1.0, 0.0]))
+    close(matrix.times(np.array([0.0, 1.0])), [0.0, 2.0])
+
+
+@pytest.mark.parametrize("length", [1.0, 1e9])
+def test_a_unit_step_that_fails_becomes_the_explicit_one(length):
+    w0 = np.array([0.02, 0.01])
+
+    def f(w, k):  # the second loss grows wherever one goes from the first step's end
+        return w @ np.diag([1.0, 2.0]) @ w / 2 if k == 0 else norm(w - first_end) ** 2
+
+    def g(w, k):
+        return np.diag([1.0, 2.0]) @ w * (1 if k == 0 else length)
+
+    first_end = w0 - g(w0, 0)
+    path = ref.mnaq(f, g, w0, 2, mu=0.0, first="unit")
+    s, g0 = path[0] - w0, g(w0, 0)
+    close(s, -g0)
+    q = g(path[0], 0) - g0 + 100 * norm(g0) * s  # ||g0|| < 0.1
+    H = ref.bfgs_update(np.eye(2) * (s @ q) / (q @ q), s, q)
+    p = -H @ g(path[0], 1)
+    assert (norm(p) > 1000) == (length > 1e6)
+    delta, L = 1e-4 if norm(p) <= 1000 else 1e-7, 100 * norm(q) / norm(s)
+    close(path[1] - path[0], p * -delta * (g(path[0], 1) @ p) / (L * p @ p), 1e-12)
+
+
 def test_the_modified_secant_bounds_curvature_from_below():
     rng = np.random.default_rng(8)
     for scale in np.geomspace(1e-6, 1e3, 30):
@@ -371,17 +411,6 @@ def test_a_grown_loss_takes_the_weights_back_to_the_first_average(method):
     close(path[5::3], [np.mean(first, axis=0)] * 19)
 
 
-class Noted:
-    """A gradient that remembers where it was taken."""
-
-    def __init__(self, g):
-        self.g, self.points = g, []
-
-    def __call__(self, w, k):
-        self.points.append(w)
-        return self.g(w, k)
-
-
 def test_the_first_steps_of_asnaq_are_the_formulas():
     f, g = batches()
     path, _ = ref.asnaq(f, g, np.zeros(5), 2, alpha=0.1, mu0=0.3)
@@ -412,6 +441,46 @@ def test_a_reset_of_asnaq_takes_back_the_mean_velocity_and_shrinks_momentum():
     mu = np.maximum(0.2 * 1.1 ** -np.arange(1, 9), 0.15)
     ahead = [noted.points[2 * k] - path[k - 1] for k in range(6, 30, 3)]
     close(ahead, mu[:, None] * mean_velocity)
+
+
+@pytest.mark.parametrize("method", [ref.adaqn, ref.asnaq])
+def test_fisher_pairs_come_from_the_last_gradients_and_the_last_pairs_are_kept(method, monkeypatch):
+    f, g = batches(size=64)
+    products, remembered, noted = [], [], Noted(g)
+    product, two_loop = ref.fisher_product, ref.two_loop
+    monkeypatch.setattr(ref, "fisher_product", lambda F, s, how: products.append(F) or product(F, s, how))
+    monkeypatch.setattr(ref, "two_loop", lambda g, P, h: remembered.append(len(P)) or two_loop(g, P, h))
+    _, events = method(f, noted, np.zeros(5), 30, alpha=0.02, L=3, mF=4, mL=2)
+    assert events == {"accepted": 9, "rejected": 0, "resets": 0}
+    assert remembered == [0] * 6 + [1] * 3 + [2] * 21
+    points = noted.points if method is ref.adaqn else noted.points[1::2]
+    for t, F in enumerate(products):
+        last = 3 * t + 5
+        close(F, [g(points[k], k) for k in range(last - 3, last + 1)])
+
+
+@pytest.mark.parametrize("method", [ref.adaqn, ref.asnaq])
+def test_a_reset_forgets_the_gradients(method, monkeypatch):
+    f, g, lowest = bowl()
+    diagonals, two_loop = [], ref.two_loop
+    monkeypatch.setattr(ref, "two_loop", lambda g, P, h: diagonals.append((g, h)) or two_loop(g, P, h))
+    method(f, lambda w, k: -g(w, k), lowest + 0.01, 30, alpha=0.1, L=3)  # uphill
+    for gradient, diagonal in diagonals[6::3]:
+        close(diagonal, 1 / np.sqrt((gradient**2 if method is ref.adaqn else 0 * gradient) + 1e-4))
+
+
+@pytest.mark.parametrize(("method", "anchor"), [
+    (ref.adaqn, "accepted"), (ref.adaqn, "always"), (ref.asnaq, "accepted"), (ref.asnaq, "always"),
+])  # fmt: skip
+def test_displacements_start_at_the_anchor(method, anchor, monkeypatch):
+    _, g = batches(size=64)
+    seen, product = [], ref.fisher_product
+    monkeypatch.setattr(ref, "fisher_product", lambda F, s, how: seen.append(s) or product(F, s, how))
+    path, events = method(lambda w, k: 1.0, lambda w, k: 1e4 * g(w, k), np.zeros(5), 30, alpha=0.1, L=3, anchor=anchor)
+    assert events == {"accepted": 0, "rejected": 9, "resets": 0}
+    points = [np.zeros(5), *path[:-1]] if method is ref.adaqn else path
+    means = np.array(points).reshape(10, 3, 5).mean(axis=1)
+    close(seen, means[1:] - means[:1] if anchor == "accepted" else np.diff(means, axis=0))
 
 
 def test_large_gradients_reject_every_pair_and_only_the_papers_anchor_moves_on():
@@ -501,6 +570,30 @@ def test_the_cubic_oracle_takes_negative_curvature_without_a_gradient():
 ])  # fmt: skip
 def test_sr1_in_a_trust_region_reaches_the_minimum(options):
     close(ref.sr1n(rosenbrock, rosenbrock_gradient, START, 300, **options)[-1], np.ones(2), 1e-6)
+
+
+def test_a_trust_regions_ratio_starts_at_the_look_ahead_point(monkeypatch):
+    ratios, radius = [], ref._radius
+    monkeypatch.setattr(ref, "_radius", lambda *told: ratios.append(told[1]) or radius(*told))
+    path = ref.sr1n(lambda w, k: w @ w / 2, lambda w, k: w, np.array([30.0, 40.0]), 4, mu=0.9)
+    close(ratios, np.ones(4))
+    close(path[0], [29.4, 39.2])
+
+
+def test_a_rejected_step_stands_still_and_stops():
+    g = Noted(rosenbrock_gradient)
+    path = ref.sr1n(lambda w, k: rosenbrock(w, k) * (-1 if k == 1 else 1), g, START, 3, mu=0.5, radius=0.01)
+    assert norm(path[0] - START) > 0
+    close(path[1], path[0])
+    close(g.points, [START, path[0], path[0] + 0.5 * (path[0] - START), path[0], path[2]])
+
+
+@pytest.mark.parametrize(("radius", "ratio", "length", "after"), [
+    (1.0, 0.9, 0.5, 1.0), (1.0, 0.9, 0.9, 2.0), (8.0, 0.9, 8.0, 9.0), (1.0, 0.5, 1.0, 1.0), (1.0, 0.05, 1.0, 0.5),
+    (1.0, np.nan, 1.0, 0.5), (1.0, -np.inf, 1.0, 0.5),
+])  # fmt: skip
+def test_the_radius_grows_after_long_good_steps_alone(radius, ratio, length, after):
+    assert ref._radius(radius, ratio, length, 9.0) == after
 
 
 def test_a_limited_sr1_that_remembers_everything_from_a_fixed_matrix_is_the_dense_one():
