@@ -23,7 +23,17 @@ from torch import Tensor
 
 from optimizers._vector import col, dot, norm
 
-__all__ = ["LSR1", "Eigenbasis", "curvature_below", "eigh_small", "jacobi", "lsr1", "newest_curvature", "pair_test"]
+__all__ = [
+    "LSR1",
+    "Eigenbasis",
+    "aligned_eigh",
+    "curvature_below",
+    "eigh_small",
+    "jacobi",
+    "lsr1",
+    "newest_curvature",
+    "pair_test",
+]
 
 _DEPENDENT = 1e-12  # a vector this near to the span of others, relative to its length, lies in it
 
@@ -63,7 +73,7 @@ class LSR1(NamedTuple):
         values, P = eigh_small(self.T + torch.diag_embed(torch.where(self.present, 0.0, col(far))), capturable)
         present = values < col(0.75 * far)
         values = torch.where(present, values, 0.0) + col(self.gamma)
-        vectors = torch.where(present.unsqueeze(-1), P.mT @ self.Q, 0.0)
+        vectors = torch.where(present.unsqueeze(-1), _matmul(self.Q.mT, P).mT, 0.0)
         rest = present.sum(-1) < self.Q.shape[-1]
         return Eigenbasis(values, vectors, present, self.gamma, rest)
 
@@ -134,12 +144,12 @@ def curvature_below(S: Tensor, Y: Tensor, valid: Tensor, capturable: bool = Fals
     used = valid & (length > 0)
     scale = 1.0 / torch.where(used, length, 1.0)
     S, Y = S * scale.unsqueeze(-1), Y * scale.unsqueeze(-1)  # x does not depend on the lengths of the pairs
-    SY = S @ Y.mT
+    SY = _matmul(S, Y.mT)
     A = SY.tril() + SY.tril(-1).mT
-    e, V = eigh_small(S @ S.mT, capturable)
+    e, V = eigh_small(_matmul(S, S.mT), capturable)
     independent = e > 1e-10 * e.amax(-1, keepdim=True)
     W = V * torch.where(independent, e, 1.0).rsqrt().unsqueeze(-2)
-    A = W.mT @ A @ W
+    A = _matmul(_matmul(W.mT, A), W)
     A = torch.where(independent.unsqueeze(-1) & independent.unsqueeze(-2), A, 0.0)
     bound = A.abs().sum(-1).amax(-1)
     A = A + torch.diag_embed(torch.where(independent, 0.0, col(2.0 * bound + 1.0)))
@@ -155,7 +165,24 @@ def eigh_small(A: Tensor, capturable: bool = False) -> tuple[Tensor, Tensor]:
     """
     finite = torch.isfinite(A).all(-1).all(-1)[..., None, None]
     A = torch.where(finite, A, 0.0)  # a member that is not finite must not raise for the others
-    return jacobi(A) if capturable else tuple(torch.linalg.eigh(A))
+    return jacobi(A) if capturable else aligned_eigh(A)
+
+
+def aligned_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+    """``torch.linalg.eigh`` of (*members, m, m), whose bits do not depend on a member's place.
+
+    LAPACK rounds differently for matrices at other alignments in memory: those of a population are filled up to a
+    multiple of eight rows, with eigenvalues above all others that are cut off again.
+    """
+    m, more = A.shape[-1], -A.shape[-1] % 8
+    if A.ndim == 2 or not more:
+        return tuple(torch.linalg.eigh(A))
+    bound = A.abs().sum(-1).amax(-1)
+    far = 2.0 * torch.where(bound > 0, bound, 1.0)
+    added = torch.arange(m + more, device=A.device) >= m
+    A = torch.nn.functional.pad(A, (0, more, 0, more)) + torch.diag_embed(torch.where(added, col(far), 0.0))
+    values, vectors = torch.linalg.eigh(A)
+    return values[..., :m], vectors[..., :m, :m]
 
 
 def jacobi(A: Tensor, sweeps: int = 10) -> tuple[Tensor, Tensor]:
@@ -226,4 +253,13 @@ def _times(A: Tensor, v: Tensor) -> Tensor:
 
 def _spread(A: Tensor, x: Tensor) -> Tensor:
     """A' x for matrices (*members, k, n) and vectors (*members, k): (*members, n)."""
-    return (x.unsqueeze(-2) @ A).squeeze(-2)
+    if A.ndim == 2 or A.is_cuda:
+        return (x.unsqueeze(-2) @ A).squeeze(-2)
+    return (x.unsqueeze(-1) * A).sum(-2)  # a batched product on the CPU rounds by a member's place in memory
+
+
+def _matmul(A: Tensor, B: Tensor) -> Tensor:
+    """A B for matrices (*members, k, n) and (*members, n, l), l small; for a population column by column."""
+    if A.ndim == 2 or A.is_cuda:
+        return A @ B
+    return torch.stack([_times(A, B[..., i]) for i in range(B.shape[-1])], -1)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from optimizers._vector import col, dot, norm
-from optimizers.quasi_newton._lsr1 import Eigenbasis, _orthogonal, _spread, _times
+from optimizers.quasi_newton._lsr1 import Eigenbasis, _orthogonal, _spread, _times, aligned_eigh
 
 __all__ = [
     "Step",
@@ -140,7 +140,7 @@ def trust_region_dense(B: Tensor, g: Tensor, delta: Tensor) -> Step:
     """The exact step for symmetric B (*members, n, n), gradients g (*members, n), radii delta (*members,)."""
     B = B.double()
     finite = torch.isfinite(B).all(-1).all(-1)
-    values, V = torch.linalg.eigh(torch.where(finite[..., None, None], B, 0.0))
+    values, V = aligned_eigh(torch.where(finite[..., None, None], B, 0.0))
     a = _spread(V, g.double())
     x, sigma = trust_region_diagonal(values, a, delta.double(), torch.ones_like(values, dtype=torch.bool))
     p = torch.where(col(finite), _times(V, x), torch.nan)
