@@ -1,0 +1,280 @@
+"""Optimizers raced on a task: what has no row yet is run, all seeds of a method as one population.
+
+A task is a population of small problems, one a seed: parameters stacked along a leading axis, one loss a member. First
+weights and batch orders come from the seed alone, so every method of a trial starts and is fed equally.
+
+A trial ends where the norm of a step's last gradient is at most the task's tolerance, where its weights have not
+changed in a hundred steps, or at the task's last step; what its row says was measured then. Members that have ended
+stay in the population: a member's results do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import math
+import pkgutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import benchmarks.tasks
+import optimizers
+from agents import records
+from routing_env.plugins import nearest
+
+__all__ = ["Method", "Task", "numbers", "pick", "race", "run", "tasks"]
+
+NOT_ELEMENTWISE = ("torch.lbfgs", "torch.adafactor")
+"""torch's optimizers that mix the entries of a parameter: stacked members would feel each other"""
+
+STILL = 100
+"""steps without any change of the weights after which a trial has ended"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """An optimizer with its settings."""
+
+    optimizer: str
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    length: float = 1.0
+    """how many times the task's steps"""
+
+
+class Task(ABC):
+    """Members of a population, one a seed; float64.
+
+    Args:
+        seeds: one a member.
+        steps: the last step.
+    """
+
+    name: ClassVar[str]
+    trials: ClassVar[int]
+    full_steps: ClassVar[int]
+    fast_steps: ClassVar[int]
+    tolerance: ClassVar[float] = 0.0
+    methods: ClassVar[dict[str, Method]]
+    """by label, with the published settings"""
+
+    params: list[Tensor]  # each (members, ...)
+
+    def __init__(self, seeds: Sequence[int], steps: int) -> None:
+        self.seeds, self.steps = tuple(seeds), steps
+
+    @abstractmethod
+    def losses(self, step: int, call: int) -> Tensor:
+        """Losses (members,) of a step's batch; call counts the evaluations of this step from 0."""
+
+    @abstractmethod
+    def measure(self) -> dict[str, Tensor]:
+        """Metrics, each (members,), of the weights as they are."""
+
+    @abstractmethod
+    def marks(self) -> set[int]:
+        """Numbers of steps after which the curve is measured."""
+
+    @classmethod
+    @abstractmethod
+    def table(cls, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A line a method, measured beside published, from rows of the full length."""
+
+
+def numbers(rows: Sequence[dict[str, Any]], metric: str) -> list[float]:
+    """A metric of each row, infinite where it was not finite."""
+    return [math.inf if row["metrics"][metric] is None else row["metrics"][metric] for row in rows]
+
+
+def tasks() -> list[str]:
+    """Every task that can be raced."""
+    found = (module.name for module in pkgutil.iter_modules(benchmarks.tasks.__path__) if module.name[0] != "_")
+    return sorted(name for name in found if _kind(name))
+
+
+def pick(name: str) -> type[Task]:
+    """The class of a task.
+
+    Raises:
+        ValueError: no such task; the text names the nearest one.
+    """
+    name = name.replace("-", "_")
+    if name not in tasks():
+        raise ValueError(f"no task {name!r}{nearest(name, tasks())}; there are: {', '.join(tasks())}")
+    kind = _kind(name)
+    assert kind is not None
+    return kind
+
+
+def _kind(name: str) -> type[Task] | None:
+    module = importlib.import_module(f"benchmarks.tasks.{name}")
+    first = getattr(module, module.__all__[0], None)
+    return first if inspect.isclass(first) and issubclass(first, Task) else None
+
+
+def race(
+    kind: type[Task], labels: Sequence[str], seeds: Sequence[int], path: Path, *, fast: bool = False, quiet: bool = True
+) -> list[dict[str, Any]]:
+    """Run what is not in a file of rows yet and append it.
+
+    Args:
+        kind: the task.
+        labels: methods of the task, or names of optimizers, which then run with their default options.
+        seeds: one a trial.
+        path: the file of rows.
+        fast: the task's short length.
+        quiet: no progress bar.
+
+    Returns:
+        The rows asked for, old and new.
+
+    Raises:
+        ValueError: no such method.
+    """
+    chosen = {label: _method(kind, label) for label in labels}
+    known = {_key(row): row for row in records.read_rows(path)}
+    asked = []
+    for label, method in chosen.items():
+        steps = round((kind.fast_steps if fast else kind.full_steps) * method.length)
+        keys = {seed: _key(_stub(kind, label, method, seed, steps)) for seed in seeds}
+        missing = [seed for seed in seeds if keys[seed] not in known]
+        alone = not _is_population(method.optimizer)
+        for together in [[seed] for seed in missing] if alone else [missing] if missing else []:
+            for row in run(kind(together, steps), label, method, quiet=quiet):
+                records.append_row(path, row)
+                known[_key(row)] = row
+        asked += [known[key] for key in keys.values()]
+    return asked
+
+
+def _method(kind: type[Task], label: str) -> Method:
+    if label in kind.methods:
+        return kind.methods[label]
+    if label in optimizers.names():
+        return Method(label)
+    there = [*kind.methods, *optimizers.names()]
+    raise ValueError(f"{kind.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
+
+
+def _is_population(name: str) -> bool:
+    return name not in NOT_ELEMENTWISE and getattr(optimizers.pick(name), "populations", True)
+
+
+def _stub(kind: type[Task], label: str, method: Method, seed: int, steps: int) -> dict[str, Any]:
+    """What tells a row from others."""
+    settings = {
+        "optimizer": method.optimizer,
+        "options": method.options,
+        "steps": steps,
+        "tolerance": kind.tolerance,
+    }
+    return {"task": kind.name, "method": label, "settings": settings, "seed": seed}
+
+
+def _key(row: dict[str, Any]) -> str:
+    return json.dumps([row[name] for name in ("task", "method", "settings", "seed")], sort_keys=True)
+
+
+def run(task: Task, label: str, method: Method, *, quiet: bool = True) -> list[dict[str, Any]]:
+    """One method on all members of a task.
+
+    Returns:
+        A row a member. Its seconds are those of the whole population up to this member's end, and its metric
+        ``population`` says how many members that were.
+    """
+    pool = _Pool(task, method)
+    with tqdm(total=task.steps, desc=f"{task.name} {label}", disable=quiet) as bar:
+        while pool.running and pool.step < task.steps:
+            pool.advance()
+            bar.update()
+            if pool.step % STILL == 0:
+                bar.set_postfix_str(f"loss {pool.loss:.3g}, {len(pool.ended)} ended", refresh=False)
+    pool.end(pool.running, "limit")
+    return [
+        records.row(**_stub(type(task), label, method, seed, task.steps), trial=seed, **pool.ended[member])
+        for member, seed in enumerate(task.seeds)
+    ]
+
+
+class _Pool:
+    """The members of a task under one optimizer, and what was measured where each of them ended."""
+
+    def __init__(self, task: Task, method: Method) -> None:
+        self.task = task
+        options = dict(method.options)
+        if hasattr(optimizers.pick(method.optimizer), "populations"):
+            options["member_dims"] = int(_is_population(method.optimizer))
+        self.optimizer = optimizers.make(method.optimizer, task.params, **options)
+        self.step_of: Callable[[Any], Any] = self.optimizer.step  # torch's stubs know closures without arguments only
+        self.step, self.calls, self.loss = 0, 0, math.nan
+        self.evaluations = {"losses": 0, "gradients": 0}
+        self.norms = torch.full((len(task.seeds),), math.inf)
+        self.running = list(range(len(task.seeds)))
+        self.ended: dict[int, dict[str, Any]] = {}
+        self.marks, self.curve = task.marks(), dict[int, dict[str, list[float | None]]]()
+        self.before = [one.detach().clone() for one in task.params]
+        self.start = (time.perf_counter(), time.process_time())
+
+    def closure(self, backward: bool = True) -> Tensor:
+        """Losses (members,) of this step's batch; back-propagates their sum."""
+        with torch.set_grad_enabled(backward):
+            losses = self.task.losses(self.step, self.calls)
+        if backward:
+            for one in self.task.params:
+                one.grad = None
+            losses.sum().backward()
+        self.evaluations["gradients" if backward else "losses"] += 1
+        self.calls += 1
+        return losses
+
+    def advance(self) -> None:
+        """One step of every member."""
+        self.calls = 0
+        losses = self.step_of(self.closure)
+        self.step += 1
+        if self.step in self.marks:
+            self.curve[self.step] = {name: _rounded(values) for name, values in self.task.measure().items()}
+        squares = [one.grad.flatten(1).square().sum(1) for one in self.task.params if one.grad is not None]
+        self.norms = torch.stack(squares).sum(0).sqrt()
+        if self.task.tolerance:
+            small = (self.norms <= self.task.tolerance).tolist()
+            self.end([member for member in self.running if small[member]], "converged")
+        if self.step % STILL == 0:
+            self.loss = float(losses.detach().mean())
+            pairs = zip(self.before, self.task.params, strict=True)
+            still = torch.stack([(old == new).flatten(1).all(1) for old, new in pairs]).all(0).tolist()
+            self.end([member for member in self.running if still[member]], "stalled")
+            self.before = [one.detach().clone() for one in self.task.params]
+
+    def end(self, members: list[int], how: str) -> None:
+        """Note what is measured where members end."""
+        if not members:
+            return
+        seconds = (time.perf_counter() - self.start[0], time.process_time() - self.start[1])
+        measured = {name: _rounded(values) for name, values in self.task.measure().items()}
+        counters = self.optimizer.counters() if hasattr(self.optimizer, "counters") else {}
+        norms = _rounded(self.norms)
+        for member in members:
+            curve = {name: [found[name][member] for found in self.curve.values()] for name in measured}
+            metrics: dict[str, Any] = {name: values[member] for name, values in measured.items()}
+            metrics |= {"end": how, "gradient_norm": norms[member], "population": len(self.task.seeds)}
+            metrics["curve"] = {"step": list(self.curve), **curve}
+            counts = {name: one[member] if isinstance(one, list) else one for name, one in counters.items()}
+            self.ended[member] = {
+                "step": self.step, "metrics": metrics, "counters": counts, "evaluations": dict(self.evaluations),
+                "wall_seconds": seconds[0], "cpu_seconds": seconds[1],
+            }  # fmt: skip
+        self.running = [member for member in self.running if member not in self.ended]
+
+
+def _rounded(values: Tensor) -> list[float | None]:
+    """Seven digits of each; None where a number is not finite."""
+    return [float(f"{one:.7g}") if math.isfinite(one) else None for one in values.tolist()]

@@ -1,0 +1,136 @@
+"""Function modelling: a network of 22 weights fits 1 + (x + 2x^2) sin(-x^2) on [-4, 4].
+
+1-7-1, sigmoid hidden units, linear output; 400 points for training and 10,000 for testing, evenly spaced; x and the
+target scaled to [-1, 1]; E = 1/2 mean (output - target)^2; first weights U(-0.5, 0.5). A trial ends where the
+gradient's norm is at most 1e-6, or after 100,000 steps.
+
+Source: Indrapriyadarsini et al., ICMLA 2018, example 1.
+Differs: where the points lie and what the settings of Adam, RMSprop and AdaGrad were is not published; here the points
+are evenly spaced and the rates are 1e-3, 1e-3 and 1e-2. Published times are of another machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmarks.race import Method, Task, numbers
+
+__all__ = ["FunctionModelling", "scaled_points", "target"]
+
+HIDDEN = 7
+
+PUBLISHED: dict[str, tuple[float, float, float, int]] = {
+    "adagrad": (59.8, 58.6, 60.2, 100_000),
+    "rmsprop": (3.34, 0.564, 7.89, 100_000),
+    "adam": (4.15, 0.324, 14.3, 100_000),
+    "bfgs": (15.14, 0.650, 31.80, 3_204),
+    "mbfgs": (5.24, 0.194, 17.8, 31_370),
+    "mnaq-0.8": (1.94, 0.307, 6.33, 9_006),
+    "mnaq-0.85": (0.974, 0.307, 5.00, 7_549),
+    "mnaq-0.9": (1.53, 0.194, 13.8, 5_931),
+    "mnaq-0.95": (1.30, 0.195, 6.31, 4_461),
+}
+"""mean, best and worst E times 1000 over 15 trials, mean iterations"""
+
+
+def target(x: Tensor) -> Tensor:
+    """The function that is modelled."""
+    return 1 + (x + 2 * x**2) * torch.sin(-(x**2))
+
+
+def scaled_points(count: int) -> tuple[Tensor, Tensor]:
+    """Evenly spaced x and their targets, both (count,), on the scale where the 400 training points fill [-1, 1]."""
+    train = target(torch.linspace(-4, 4, 400, dtype=torch.float64))
+    low, high = train.min(), train.max()
+    x = torch.linspace(-4, 4, count, dtype=torch.float64)
+    return x / 4, 2 * (target(x) - low) / (high - low) - 1
+
+
+class FunctionModelling(Task):
+    """The population of trials."""
+
+    name = "function-modelling"
+    trials = 15
+    full_steps = 100_000
+    fast_steps = 2_000
+    tolerance = 1e-6
+    methods: ClassVar[dict[str, Method]] = {
+        "adagrad": Method("torch.adagrad", {"lr": 0.01}),
+        "rmsprop": Method("torch.rmsprop", {"lr": 1e-3, "alpha": 0.9}),
+        "adam": Method("torch.adam", {"lr": 1e-3}),
+        "bfgs": Method("bfgs"),
+        "mbfgs": Method("mbfgs"),
+        "mnaq-0.8": Method("mnaq", {"mu": 0.8}),
+        "mnaq-0.85": Method("mnaq", {"mu": 0.85}),
+        "mnaq-0.9": Method("mnaq", {"mu": 0.9}),
+        "mnaq-0.95": Method("mnaq", {"mu": 0.95}),
+        "amnaq": Method("amnaq"),
+    }
+
+    def __init__(self, seeds: Sequence[int], steps: int = full_steps) -> None:
+        super().__init__(seeds, steps)
+        self.x, self.t = scaled_points(400)
+        first = torch.stack([first_weights(seed) for seed in seeds])  # (members, 22)
+        shapes = [(HIDDEN, 1), (HIDDEN, 1), (1, HIDDEN), (1, 1)]
+        parts = first.split([a * b for a, b in shapes], 1)
+        # (members, 7, 1) twice, (members, 1, 7), (members, 1, 1)
+        self.params = [
+            part.reshape(-1, *shape).clone().requires_grad_() for part, shape in zip(parts, shapes, strict=True)
+        ]
+
+    def errors(self, x: Tensor, t: Tensor) -> Tensor:
+        """E of every member on points (count,): (members,)."""
+        weight, bias, out_weight, out_bias = self.params
+        hidden = torch.sigmoid(torch.addcmul(bias, weight, x))  # (members, 7, count)
+        return 0.5 * (out_weight @ hidden + out_bias - t).square().mean((-2, -1))
+
+    def losses(self, step: int, call: int) -> Tensor:
+        """E on the training points."""
+        return self.errors(self.x, self.t)
+
+    def measure(self) -> dict[str, Tensor]:
+        """E on training and test points."""
+        with torch.no_grad():
+            return {"loss": self.errors(self.x, self.t), "test_loss": self.errors(*scaled_points(10_000))}
+
+    def marks(self) -> set[int]:
+        """Eight a decade."""
+        return {round(10 ** (i / 8)) for i in range(41)}
+
+    @classmethod
+    def table(cls, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Mean, best and worst E times 1000, test, iterations, seconds; beside the published."""
+        lines = []
+        for label in dict.fromkeys(row["method"] for row in rows):
+            mine = [row for row in rows if row["method"] == label]
+            published = PUBLISHED.get(label, (None,) * 4)
+            lines.append(
+                {
+                    "method": label,
+                    "E x 1000": _three(numbers(mine, "loss")),
+                    "published": "-" if published[0] is None else " / ".join(f"{one:.3g}" for one in published[:3]),
+                    "test x 1000": _three(numbers(mine, "test_loss")),
+                    "steps": round(statistics.fmean(row["step"] for row in mine)),
+                    "published steps": published[3],
+                    "converged": f"{sum(row['metrics']['end'] == 'converged' for row in mine)}/{len(mine)}",
+                    "seconds": max(row["wall_seconds"] for row in mine),
+                }
+            )
+        return lines
+
+
+def first_weights(seed: int) -> Tensor:
+    """Weights (22,) of a trial, U(-0.5, 0.5)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(3 * HIDDEN + 1, generator=generator, dtype=torch.float64) - 0.5
+
+
+def _three(losses: list[float]) -> str:
+    """Mean, best and worst times 1000."""
+    found = (statistics.fmean(losses), min(losses), max(losses))
+    return " / ".join(f"{1000 * one:.3g}" for one in found)
