@@ -1,0 +1,118 @@
+"""What the elementwise methods share: masks of members, moments, where eps stands, the step.
+
+A member whose gradient (or loss, where a closure returns one) is not finite stands still without a branch: its gradient
+counts as zero, its first moment becomes zero and its second moment stays as it was, so that its step is exactly zero. A
+gradient whose squared length overflows counts as not finite.
+
+alive    1 for the members that move, 0 for those that stand still, (*members,)
+moment   m <- beta m + (1 - beta) g, with its weight c <- beta c + (1 - beta); m / c is the bias-corrected moment
+
+After t steps c = 1 - beta^t; kept on the device it counts the steps of each member alone, starts again where its moment
+does, and is right in a captured CUDA graph.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from optimizers._base import VectorOptimizer
+from optimizers._options import require
+from optimizers._vector import col, dot
+
+__all__ = [
+    "Elementwise",
+    "correction",
+    "denominator",
+    "descend",
+    "first_moment",
+    "require_adaptive",
+    "second_moment",
+    "velocity",
+]
+
+
+class Elementwise(VectorOptimizer):
+    """A method whose step of a coordinate depends on the gradients of that coordinate alone; needs no closure."""
+
+    requires_closure: ClassVar[bool] = False
+    vectors: ClassVar[tuple[str, ...]] = ()
+    """memory of the size of the weights, zero at first"""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """weights of bias-corrected moments, (*members,), zero at first"""
+
+    def initial(self, w: Tensor) -> dict[str, Any]:
+        """Zeros; the weights of moments in float32 at least."""
+        wide = torch.promote_types(w.dtype, torch.float32)
+        found = {name: torch.zeros_like(w) for name in self.vectors}
+        return found | {name: w.new_zeros(w.shape[:-1], dtype=wide) for name in self.weights}
+
+    def sound_gradient(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (*members, n) at the weights, zero for members that stand still, and ``alive`` (*members,)."""
+        loss, g = self.evaluate(at)
+        ok = dot(g, g) < inf
+        if self._closure is not None:
+            ok = ok & (loss.abs() < inf)
+        stands = ~ok
+        self.count("n_nonfinite", stands)
+        return g.masked_fill(col(stands), 0.0), ok.to(torch.promote_types(at.dtype, torch.float32))
+
+
+def first_moment(m: Tensor, c: Tensor, g: Tensor, beta: float, alive: Tensor) -> None:
+    """m, c <- beta m + (1 - beta) g, beta c + (1 - beta), in place; zero where a member stands still."""
+    kept = alive * beta
+    m.mul_(col(kept)).add_(g, alpha=1 - beta)
+    c.mul_(kept).add_(alive, alpha=1 - beta)
+
+
+def second_moment(v: Tensor, c: Tensor | None, g: Tensor, rho: float, alive: Tensor) -> None:
+    """v, c <- rho v + (1 - rho) g^2, rho c + (1 - rho), in place; unchanged where a member stands still."""
+    kept = (alive * (rho - 1)).add_(1)
+    v.mul_(col(kept)).addcmul_(g, g, value=1 - rho)
+    if c is not None:
+        c.mul_(kept).add_(alive, alpha=1 - rho)
+
+
+def denominator(v: Tensor, eps: float, inside: bool, c: Tensor | None = None) -> Tensor:
+    """sqrt(v / c) + eps, or sqrt(v / c + eps), times sqrt(c): (*members, n); without c, c = 1.
+
+    eps is at least the smallest normal number, so that 0 / 0 cannot arise.
+    """
+    least = torch.finfo(v.dtype).tiny
+    if c is None:
+        eps = max(eps, least)
+        return (v + eps).sqrt_() if inside else v.sqrt().add_(eps)
+    if inside:
+        return (v + col((c * eps).clamp_(min=least))).sqrt_()
+    return v.sqrt().add_(col(c.sqrt().mul_(eps).clamp_(min=least)))
+
+
+def correction(c1: Tensor, c2: Tensor | None = None) -> Tensor:
+    """sqrt(c2) / c1 as a factor of vectors, (*members, 1); without c2, 1 / c1."""
+    above = c1.clamp(min=torch.finfo(c1.dtype).tiny)
+    return col(above.reciprocal_() if c2 is None else c2.sqrt().div_(above))
+
+
+def descend(w: Tensor, direction: Tensor, rate: float | Tensor, below: Tensor | None = None) -> Tensor:
+    """w - rate direction / below; without below, w - rate direction."""
+    if below is None:
+        return w - rate * direction if isinstance(rate, Tensor) else w.sub(direction, alpha=rate)
+    if isinstance(rate, Tensor):
+        return torch.addcdiv(w, direction * rate, below, value=-1)
+    return torch.addcdiv(w, direction, below, value=-rate)
+
+
+def velocity(v: Tensor, g: Tensor, mu: float, rate: float | Tensor, alive: Tensor) -> Tensor:
+    """v <- mu v - rate g, in place; zero where a member stands still."""
+    v.mul_(col(alive * mu))
+    return v.sub_(rate * g) if isinstance(rate, Tensor) else v.sub_(g, alpha=rate)
+
+
+def require_adaptive(eps: float, **decays: float) -> None:
+    """Raise ValueError where eps or the decay of a moment is out of its range."""
+    require(eps >= 0, "eps", eps, "0 or larger")
+    for name, decay in decays.items():
+        require(0 <= decay < 1, name, decay, f"0 <= {name} < 1")

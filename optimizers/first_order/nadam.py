@@ -1,0 +1,73 @@
+"""Nadam: Adam with the look-ahead of Nesterov, in its simplified form.
+
+m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
+M = beta1 m / (1 - beta1^t) + (1 - beta1) g / (1 - beta1^t),   V = v / (1 - beta2^t)
+w <- w - lr M / (sqrt(V) + eps)      eps_inside: M / sqrt(V + eps)
+
+Source: T. Dozat, 2016.
+Differs: beta1 is constant; the paper and ``torch.optim.NAdam`` let it grow and look one step further ahead.
+"""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from optimizers._options import Common, Params, Rate, given
+from optimizers.first_order._elementwise import (
+    Elementwise,
+    correction,
+    denominator,
+    descend,
+    first_moment,
+    require_adaptive,
+    second_moment,
+)
+
+__all__ = ["Nadam"]
+
+
+class Nadam(Elementwise):
+    """Nadam with constant beta1; differs from ``torch.optim.NAdam``, whose beta1 has a schedule.
+
+    Args:
+        params: parameters, or groups of them with their own ``lr`` and ``weight_decay``.
+        lr: learning rate, 0 or larger; for a population also one a member, (P,).
+        betas: decays of the first and the second moment, 0 <= beta < 1.
+        eps: keeps the denominator from 0, 0 or larger; at least the smallest normal number is taken.
+        eps_inside: eps under the root.
+        common: ``weight_decay``, ``maximize``, ``member_dims``.
+
+    Raises:
+        ValueError: an option out of its range.
+
+    One gradient a step, closure not needed; keeps m and v, 2 n numbers a member.
+    """
+
+    vectors = ("m", "v")
+    weights = ("c1", "c2")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Rate = 2e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        eps_inside: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        require_adaptive(eps, beta1=betas[0], beta2=betas[1])
+        super().__init__(params, given(locals()))
+
+    def move(self, w: Tensor) -> Tensor:
+        """One step from w (*members, n)."""
+        g, alive = self.sound_gradient(w)
+        memory, (beta1, beta2) = self.memory, self.option("betas")
+        m, c1, v, c2 = memory["m"], memory["c1"], memory["v"], memory["c2"]
+        first_moment(m, c1, g, beta1, alive)
+        second_moment(v, c2, g, beta2, alive)
+        below = denominator(v, self.option("eps"), self.option("eps_inside"), c2)
+        return descend(w, torch.lerp(g, m, beta1), self.rate() * correction(c1, c2), below)
