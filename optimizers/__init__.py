@@ -6,7 +6,8 @@ pick("asnaq")                         the class
 make("torch.adam", params, lr=1e-3)   an optimizer
 
 A method is a file of ``first_order``, ``quasi_newton``, ``second_order`` or ``learned`` without a leading underscore;
-its class is the first name of the file's ``__all__``, spelt like the file but for capitals and underscores. docs/optimizers.md says which one when.
+its class is the first name of the file's ``__all__``, spelt like the file but for capitals and underscores.
+docs/optimizers.md says which one when.
 """
 
 from __future__ import annotations

@@ -266,8 +266,9 @@ class VectorOptimizer(torch.optim.Optimizer):
         return loss, self.objective_gradient(self.layout.gradient(), at)
 
     def gradient(self, at: Tensor) -> Tensor:
-        """The gradient alone, (*members, n)."""
-        return self.evaluate(at)[1]
+        """The gradient alone, (*members, n); NaN where the closure's loss is not finite."""
+        loss, g = self.evaluate(at)
+        return g if self._closure is None else g.add_(col(loss - loss))
 
     def _objective(self, returned: Any, at: Tensor) -> Tensor:
         """The loss that is minimised, from what the closure returned: sign, decay, mean over processes."""

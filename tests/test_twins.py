@@ -79,13 +79,51 @@ def test_an_online_method_steps_as_its_twin(name, normalize, lam):
         return optimizers.make(name, params, **ours, **more, **schedule, normalize=normalize, lam=lam)
 
     alpha = rsqrt if normalize else (lambda k: 0.05)
+    steps = STEPS if normalize else 25  # rounding grows with steps that nothing bounds
     expected = getattr(references, name)(
-        problem.f, problem.g, problem.w0, STEPS, alpha=alpha, normalize=normalize, lam=lam, **theirs
+        problem.f, problem.g, problem.w0, steps, alpha=alpha, normalize=normalize, lam=lam, **theirs
     )
-    found, _ = path(make, [problem], members=False)
-    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-9, atol=1e-10)
+    found, _ = path(make, [problem], members=False, steps=steps)
+    tight = {"rtol": 1e-9, "atol": 1e-10} if normalize else {"rtol": 1e-6, "atol": 1e-7}
+    np.testing.assert_allclose(found, np.stack(expected), **tight)
     problems = [Problem(1), Problem(2, scale=3.0), Problem(3, scale=0.2)]
-    together, _ = path(make, problems, members=True)
+    together, _ = path(make, problems, members=True, steps=steps)
     for i, one in enumerate(problems):
-        alone, _ = path(make, [one], members=False)
-        np.testing.assert_allclose(together[:, i], alone, rtol=1e-9, atol=1e-10)
+        alone, _ = path(make, [one], members=False, steps=steps)
+        np.testing.assert_allclose(together[:, i], alone, **tight)
+
+
+AGGREGATING = {
+    "paper": ({}, {}),
+    "program": ({"scale_y": "sum", "anchor": "accepted"}, {"scale_y": "sum", "anchor": "accepted"}),
+    "adagrad": ({"h0": "adagrad", "pair_test": "angle"}, {"h0": "adagrad", "pair_test": "angle"}),
+}
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("variant", AGGREGATING)
+@pytest.mark.parametrize("name", ["adaqn", "asnaq"])
+def test_an_aggregating_method_steps_as_its_twin(name, variant, scale):
+    """Scale 1000 makes gradients so large that pairs are rejected; a tight gamma makes resets."""
+    ours, theirs = AGGREGATING[variant]
+    gamma = 1.01 if scale > 1 else 1.0
+    rate = {"adaqn": 0.2, "asnaq": 0.3}[name] if scale == 1 else {"adaqn": 0.02, "asnaq": 0.05}[name]
+    small = {"L": 3, "mL": 4, "mF": 10, "gamma": gamma}
+
+    def make(params, **more):
+        return optimizers.make(name, params, lr=rate, **ours, **small, **more)
+
+    problems = [Problem(seed, scale=scale) for seed in (1, 2, 3)]
+    together, population = path(make, problems, members=True, steps=90)
+    happened = dict.fromkeys(("accepted", "rejected", "resets"), 0)
+    for i, one in enumerate(problems):
+        expected, events = getattr(references, name)(one.f, one.g, one.w0, 90, alpha=rate, **theirs, **small)
+        alone, optimizer = path(make, [one], members=False, steps=90)
+        np.testing.assert_allclose(alone, np.stack(expected), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(together[:, i], alone, rtol=1e-7, atol=1e-9)
+        counted = optimizer.counters()
+        assert {name: counted[f"n_{name}"] for name in events} == events
+        assert {name: population.counters()[f"n_{name}"][i] for name in events} == events
+        happened = {name: happened[name] + events[name] for name in events}
+    assert happened["accepted"]
+    assert happened["resets"] if scale == 1 else happened["rejected"] or variant == "adagrad"

@@ -32,13 +32,20 @@ __all__ = ["Matrix", "Online", "QuasiNewton", "check_numbers"]
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mu": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "m": (lambda x: x >= 1 and x == int(x), "a whole number of pairs, at least 1"),
+    "mL": (lambda x: x >= 1 and x == int(x), "a whole number of pairs, at least 1"),
+    "mF": (lambda x: x >= 1 and x == int(x), "a whole number of gradients, at least 1"),
+    "L": (lambda x: x >= 1 and x == int(x), "a whole number of steps, at least 1"),
+    "gamma": (lambda x: x >= 1, "at least 1"),
+    "phi": (lambda x: x >= 1, "at least 1"),
     "lam": (lambda x: x >= 0, "0 or larger"),
     "delta": (lambda x: x >= 0, "0 or larger"),
     "eps": (lambda x: x >= 0, "0 or larger"),
     "tau": (lambda x: x > 0, "larger than 0"),
     "max_trials": (lambda x: x >= 1, "at least 1"),
     "schedule": (lambda x: x in ("constant", "rsqrt", "robbins-monro"), "constant, rsqrt or robbins-monro"),
-    "h0": (lambda x: x in ("newest", "mean", "identity"), "newest, mean or identity"),
+    "scale_y": (lambda x: x in ("mean", "sum"), "mean or sum"),
+    "pair_test": (lambda x: x in ("yy", "angle"), "yy or angle"),
+    "anchor": (lambda x: x in ("always", "accepted"), "always or accepted"),
 }
 
 
@@ -76,10 +83,13 @@ class QuasiNewton(VectorOptimizer):
 
     estimate: ClassVar[str] = "weights"
     matrix: ClassVar[Matrix]
+    choices_h0: ClassVar[tuple[str, ...]] = ("newest", "mean", "identity")
     pair_rule: ClassVar[Any] = staticmethod(plain)
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         check_numbers(defaults, RULES)
+        if "h0" in defaults:
+            require(defaults["h0"] in self.choices_h0, "h0", defaults["h0"], "one of " + ", ".join(self.choices_h0))
         super().__init__(params, defaults)
 
     def initial(self, w: Tensor) -> dict[str, Any]:
@@ -98,6 +108,18 @@ class QuasiNewton(VectorOptimizer):
             return 0.0
         mu = self.option("mu")
         return col(mu) if isinstance(mu, Tensor) and mu.ndim else mu
+
+    def schedule(self) -> float:
+        """The factor of lr at this step, by the options ``schedule`` and ``tau``."""
+        k, rule = self.k, self.option("schedule")
+        if rule == "constant":
+            return 1.0
+        if self.layout.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("a captured step cannot count: give schedule='constant' and a tensor lr that you change")
+        if rule == "rsqrt":
+            return float((k + 1) ** -0.5)
+        tau = self.option("tau")
+        return float(tau / (tau + k))
 
     def ahead(self, w: Tensor, mu: float | Tensor) -> Tensor:
         """The look-ahead point w + mu v."""
@@ -144,18 +166,6 @@ class Online(QuasiNewton):
             memory["s"], memory["g1"] = torch.zeros_like(w), torch.zeros_like(w)
             memory["pending"] = torch.zeros(w.shape[:-1], dtype=torch.bool, device=w.device)
         return memory
-
-    def schedule(self) -> float:
-        """The factor of lr at this step, by the options ``schedule`` and ``tau``."""
-        k, rule = self.k, self.option("schedule")
-        if rule == "constant":
-            return 1.0
-        if self.layout.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise RuntimeError("a captured step cannot count: give schedule='constant' and a tensor lr that you change")
-        if rule == "rsqrt":
-            return float((k + 1) ** -0.5)
-        tau = self.option("tau")
-        return float(tau / (tau + k))
 
     def move(self, w: Tensor) -> Tensor:
         """One step, see the module's docstring."""

@@ -45,11 +45,14 @@ def solve_upper(R: Tensor, x: Tensor, transposed: bool = False) -> Tensor:
 
 
 class LimitedMemory:
-    """Inverse BFGS from pairs; options ``m`` and, unless H0 is given to ``times``, ``h0``."""
+    """Inverse BFGS from pairs; options ``m`` (or another name) and, unless H0 is given to ``times``, ``h0``."""
+
+    def __init__(self, size: str = "m") -> None:
+        self.size = size
 
     def initial(self, of: VectorOptimizer, w: Tensor) -> dict[str, Any]:
         """Slots, R, the validity of each pair and its s'y / y'y, all empty."""
-        m, members = of.option("m"), w.shape[:-1]
+        m, members = of.option(self.size), w.shape[:-1]
         exact = {"dtype": torch.float64, "device": w.device}
         return {
             "S": w.new_zeros(*members, m + 1, w.shape[-1]),
@@ -85,7 +88,7 @@ class LimitedMemory:
 
     def update(self, of: VectorOptimizer, s: Tensor, y: Tensor, accept: Tensor, sy: Tensor, yy: Tensor) -> Tensor:
         """Keep the pairs of the members where ``accept`` (*members,) holds; returns accept."""
-        memory, m = of.memory, of.option("m")
+        memory, m = of.memory, of.option(self.size)
         S, Y, slot = memory["S"], memory["Y"], memory["slot"]
         at = torch.where(accept, slot, m)
         if at.ndim:
@@ -118,7 +121,7 @@ class LimitedMemory:
 
     def _pairs(self, of: VectorOptimizer) -> tuple[Tensor, Tensor, Tensor]:
         """S, Y (*members, m, n) by slot, and the slot of each pair, oldest first."""
-        memory, m = of.memory, of.option("m")
+        memory, m = of.memory, of.option(self.size)
         order = (col(memory["slot"]) + torch.arange(m, device=memory["slot"].device)) % m
         return memory["S"][..., :m, :], memory["Y"][..., :m, :], order
 

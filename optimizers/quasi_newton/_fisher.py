@@ -1,0 +1,119 @@
+"""Curvature from averaged iterates and stored gradients: what adaQN and aSNAQ share.
+
+The last mF gradients lie in a ring F, which all members turn in step; F s / |F| and F' of it are the empirical Fisher
+matrix times s. Every L steps the iterates of these steps are averaged; if the loss there is more than gamma times that
+at the anchor (the average before), the member goes back to the anchor and forgets; else
+
+    s = average - anchor,   y = F' F s / |F|,   kept where s'y > eps y'y
+
+H0 = diag(1 / sqrt(sum_j g_j^2 + eps)) over the gradients in F. Its sum is kept up to date as gradients enter and leave
+and is computed anew at each aggregation, so that rounding does not stay.
+
+Source: Keskar and Berahas 2016 (adaQN); Indrapriyadarsini et al. 2020 (aSNAQ). Differs: see adaqn and asnaq.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers._base import Closure
+from optimizers._vector import blend, col, dot, norm
+from optimizers.quasi_newton._engine import QuasiNewton
+from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
+
+__all__ = ["Fisher"]
+
+
+class Fisher(QuasiNewton):
+    """Options: mL pairs, mF gradients, L steps to an aggregation, eps, gamma, scale_y, pair_test, h0, anchor."""
+
+    matrix = LimitedMemory("mL")
+    choices_h0 = ("fifo", "adagrad", "rms")
+    monitor: Closure | None = None
+    """a closure of a fixed batch for the reset test; None: the step's own batch. Not kept in checkpoints"""
+
+    def initial(self, w: Tensor) -> dict[str, Any]:
+        """Besides: F, which of its rows hold a gradient, the sum of squares, the sum of iterates and the anchor."""
+        memory, members, mF = super().initial(w), w.shape[:-1], self.option("mF")
+        memory["F"] = w.new_zeros(*members, mF, w.shape[-1])
+        memory["held"] = w.new_zeros(*members, mF)  # 1 where F has a gradient
+        memory["turn"] = torch.zeros(1, dtype=torch.int64, device=w.device)
+        for name in ("squares", "w_sum", "w_anchor"):
+            memory[name] = torch.zeros_like(w)
+        return memory
+
+    def aggregates(self) -> bool:
+        """Whether this step ends with an aggregation."""
+        return (self.k + 1) % int(self.option("L")) == 0
+
+    def coming(self) -> str:
+        """The kind of the next step: "plain", "first" aggregation or "aggregate"; each kind is one CUDA graph."""
+        if not self.aggregates():
+            return "plain" if self.k else "start"
+        return "aggregate" if self.k + 1 > int(self.option("L")) else "first"
+
+    def diagonal(self, squares: Tensor) -> Tensor:
+        """H0 of a sum of squares, (*members, n)."""
+        return (squares + self.option("eps")).rsqrt()
+
+    def remember(self, g: Tensor, ok: Tensor) -> None:
+        """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""
+        memory = self.memory
+        F, held, turn, squares = memory["F"], memory["held"], memory["turn"], memory["squares"]
+        g = blend(ok, g, 0.0)
+        rule = self.option("h0")
+        if rule == "fifo":
+            leaving = F.index_select(-2, turn).squeeze(-2) * held.index_select(-1, turn)
+            squares.addcmul_(g, g).addcmul_(leaving, leaving, value=-1).clamp_(min=0)
+        elif rule == "adagrad":
+            squares.addcmul_(g, g)
+        else:
+            squares.mul_(0.99).addcmul_(g, g, value=0.01)
+        F.index_copy_(-2, turn, g.unsqueeze(-2))
+        held.index_copy_(-1, turn, col(ok.to(held.dtype)))
+        turn.add_(1).remainder_(self.option("mF"))
+
+    def fisher_times(self, s: Tensor) -> Tensor:
+        """y = F' F s / |F| (*members, n); not divided with scale_y = "sum"."""
+        F, held = self.memory["F"], self.memory["held"]
+        u = rows(F, s) * held
+        if self.option("scale_y") == "mean":
+            u = u / col(held.sum(-1).clamp(min=1))
+        return combine(u, F)
+
+    def not_grown(self, new: Tensor, old: Tensor) -> Tensor:
+        """Where the loss at ``new`` is at most gamma times that at ``old``; also sound for losses below zero."""
+        closure = self._closure
+        if self.monitor is not None:
+            self._closure = self.monitor
+        E_new, E_old = self.loss(new), self.loss(old)
+        self._closure = closure
+        return E_new <= E_old + (self.option("gamma") - 1) * E_old.abs()
+
+    def pair(self, w_new: Tensor, good: Tensor) -> Tensor:
+        """Learn the pair of two averages where good (*members,) holds; returns where it was accepted."""
+        s = w_new - self.memory["w_anchor"]
+        y = self.fisher_times(s)
+        sy, yy = dot(s, y), dot(y, y)
+        least = yy if self.option("pair_test") == "yy" else norm(s) * yy.sqrt()
+        accept = good & torch.isfinite(yy) & (sy > self.option("eps") * least)
+        self.matrix.update(self, s, y, accept, sy, yy)
+        self.count("n_accepted", accept)
+        self.count("n_rejected", good & ~accept)
+        return accept
+
+    def forget(self, drop: Tensor) -> None:
+        """Clear pairs, F and velocity of the members where drop (*members,) holds."""
+        super().forget(drop)
+        self.memory["held"].mul_(col(~drop))
+        if self.option("h0") != "adagrad":
+            self.memory["squares"].mul_(col(~drop))
+
+    def refresh(self) -> None:
+        """The sum of squares, exactly."""
+        if self.option("h0") == "fifo":
+            F, held = self.memory["F"], self.memory["held"]
+            self.memory["squares"].copy_(combine(held, F * F))
