@@ -1,1 +1,1 @@
-"""Optimizers whose update rule was learned."""
+"""Optimizers whose update rule is a small recurrent network, trained beforehand on families of problems."""
