@@ -79,7 +79,7 @@ def test_an_online_method_steps_as_its_twin(name, normalize, lam):
         return optimizers.make(name, params, **ours, **more, **schedule, normalize=normalize, lam=lam)
 
     alpha = rsqrt if normalize else (lambda k: 0.05)
-    steps = STEPS if normalize else 25  # rounding grows with steps that nothing bounds
+    steps = STEPS if normalize else 10  # without normalisation some of these runs diverge
     expected = getattr(references, name)(
         problem.f, problem.g, problem.w0, steps, alpha=alpha, normalize=normalize, lam=lam, **theirs
     )
@@ -100,11 +100,11 @@ AGGREGATING = {
 }
 
 
-@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("scale", [1.0, 1e6])
 @pytest.mark.parametrize("variant", AGGREGATING)
 @pytest.mark.parametrize("name", ["adaqn", "asnaq"])
 def test_an_aggregating_method_steps_as_its_twin(name, variant, scale):
-    """Scale 1000 makes gradients so large that pairs are rejected; a tight gamma makes resets."""
+    """Scale 1e6 makes gradients so large that pairs are rejected; a tight gamma makes resets."""
     ours, theirs = AGGREGATING[variant]
     gamma = 1.01 if scale > 1 else 1.0
     rate = {"adaqn": 0.2, "asnaq": 0.3}[name] if scale == 1 else {"adaqn": 0.02, "asnaq": 0.05}[name]
