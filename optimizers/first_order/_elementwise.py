@@ -4,7 +4,7 @@ A member whose gradient (or loss, where a closure returns one) is not finite sta
 counts as zero, its first moment becomes zero and its second moment stays as it was, so that its step is exactly zero. A
 gradient whose squared length overflows counts as not finite.
 
-alive    1 for the members that move, 0 for those that stand still, (*members,)
+alive    1 for the members that move, 0 for those that stand still, (*members, 1)
 moment   m <- beta m + (1 - beta) g, with its weight c <- beta c + (1 - beta); m / c is the bias-corrected moment
 
 After t steps c = 1 - beta^t; kept on the device it counts the steps of each member alone, starts again where its moment
@@ -25,10 +25,11 @@ from optimizers._vector import col, dot
 
 __all__ = [
     "Elementwise",
-    "correction",
     "denominator",
     "descend",
+    "descend_corrected",
     "first_moment",
+    "positive",
     "require_adaptive",
     "second_moment",
     "velocity",
@@ -42,58 +43,54 @@ class Elementwise(VectorOptimizer):
     vectors: ClassVar[tuple[str, ...]] = ()
     """memory of the size of the weights, zero at first"""
     weights: ClassVar[tuple[str, ...]] = ()
-    """weights of bias-corrected moments, (*members,), zero at first"""
+    """weights of bias-corrected moments, (*members, 1), zero at first"""
 
     def initial(self, w: Tensor) -> dict[str, Any]:
         """Zeros; the weights of moments in float32 at least."""
         wide = torch.promote_types(w.dtype, torch.float32)
         found = {name: torch.zeros_like(w) for name in self.vectors}
-        return found | {name: w.new_zeros(w.shape[:-1], dtype=wide) for name in self.weights}
+        return found | {name: w.new_zeros((*w.shape[:-1], 1), dtype=wide) for name in self.weights}
 
     def sound_gradient(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (*members, n) at the weights, zero for members that stand still, and ``alive`` (*members,)."""
+        """Gradient (*members, n) at the weights, zero for members that stand still, and ``alive`` (*members, 1)."""
         loss, g = self.evaluate(at)
         ok = dot(g, g) < inf
         if self._closure is not None:
             ok = ok & (loss.abs() < inf)
         stands = ~ok
         self.count("n_nonfinite", stands)
-        return g.masked_fill(col(stands), 0.0), ok.to(torch.promote_types(at.dtype, torch.float32))
+        g = g.masked_fill(col(stands), 0.0)
+        return g, col(ok).to(torch.promote_types(g.dtype, torch.float32))
 
 
 def first_moment(m: Tensor, c: Tensor, g: Tensor, beta: float, alive: Tensor) -> None:
     """m, c <- beta m + (1 - beta) g, beta c + (1 - beta), in place; zero where a member stands still."""
     kept = alive * beta
-    m.mul_(col(kept)).add_(g, alpha=1 - beta)
+    m.mul_(kept).add_(g, alpha=1 - beta)
     c.mul_(kept).add_(alive, alpha=1 - beta)
 
 
 def second_moment(v: Tensor, c: Tensor | None, g: Tensor, rho: float, alive: Tensor) -> None:
     """v, c <- rho v + (1 - rho) g^2, rho c + (1 - rho), in place; unchanged where a member stands still."""
-    kept = (alive * (rho - 1)).add_(1)
-    v.mul_(col(kept)).addcmul_(g, g, value=1 - rho)
+    kept = torch.pow(rho, alive)
+    v.mul_(kept).addcmul_(g, g, value=1 - rho)
     if c is not None:
         c.mul_(kept).add_(alive, alpha=1 - rho)
 
 
-def denominator(v: Tensor, eps: float, inside: bool, c: Tensor | None = None) -> Tensor:
-    """sqrt(v / c) + eps, or sqrt(v / c + eps), times sqrt(c): (*members, n); without c, c = 1.
+def velocity(v: Tensor, g: Tensor, mu: float, rate: float | Tensor, alive: Tensor) -> Tensor:
+    """v <- mu v - rate g, in place; zero where a member stands still."""
+    v.mul_(alive * mu)
+    return v.sub_(rate * g) if isinstance(rate, Tensor) else v.sub_(g, alpha=rate)
+
+
+def denominator(v: Tensor, eps: float, inside: bool) -> Tensor:
+    """sqrt(v) + eps, or sqrt(v + eps), (*members, n).
 
     eps is at least the smallest normal number, so that 0 / 0 cannot arise.
     """
-    least = torch.finfo(v.dtype).tiny
-    if c is None:
-        eps = max(eps, least)
-        return (v + eps).sqrt_() if inside else v.sqrt().add_(eps)
-    if inside:
-        return (v + col((c * eps).clamp_(min=least))).sqrt_()
-    return v.sqrt().add_(col(c.sqrt().mul_(eps).clamp_(min=least)))
-
-
-def correction(c1: Tensor, c2: Tensor | None = None) -> Tensor:
-    """sqrt(c2) / c1 as a factor of vectors, (*members, 1); without c2, 1 / c1."""
-    above = c1.clamp(min=torch.finfo(c1.dtype).tiny)
-    return col(above.reciprocal_() if c2 is None else c2.sqrt().div_(above))
+    eps = max(eps, torch.finfo(v.dtype).tiny)
+    return (v + eps).sqrt_() if inside else v.sqrt().add_(eps)
 
 
 def descend(w: Tensor, direction: Tensor, rate: float | Tensor, below: Tensor | None = None) -> Tensor:
@@ -105,10 +102,23 @@ def descend(w: Tensor, direction: Tensor, rate: float | Tensor, below: Tensor | 
     return torch.addcdiv(w, direction, below, value=-rate)
 
 
-def velocity(v: Tensor, g: Tensor, mu: float, rate: float | Tensor, alive: Tensor) -> Tensor:
-    """v <- mu v - rate g, in place; zero where a member stands still."""
-    v.mul_(col(alive * mu))
-    return v.sub_(rate * g) if isinstance(rate, Tensor) else v.sub_(g, alpha=rate)
+def descend_corrected(
+    w: Tensor, m: Tensor, c1: Tensor, v: Tensor, c2: Tensor, rate: float | Tensor, eps: float, inside: bool
+) -> Tensor:
+    """w - rate (m / c1) / (sqrt(v / c2) + eps), or over sqrt(v / c2 + eps).
+
+    Written as m (sqrt(c2) / c1) / (sqrt(v) + sqrt(c2) eps), with fewer passes over vectors. As in ``denominator`` eps
+    has a least value; it also covers members that have not moved yet, whose c1 and c2 are 0.
+    """
+    least = torch.finfo(v.dtype).tiny
+    root = c2.sqrt()
+    below = (v + (c2 * eps).clamp_(min=least)).sqrt_() if inside else v.sqrt().add_((root * eps).clamp_(min=least))
+    return torch.addcdiv(w, m * (root.div_(positive(c1)) * rate), below, value=-1)
+
+
+def positive(c: Tensor) -> Tensor:
+    """The weight c of a moment, as a divisor: not 0 for members that stand still, whose moment is 0."""
+    return c.clamp(min=torch.finfo(c.dtype).tiny)
 
 
 def require_adaptive(eps: float, **decays: float) -> None:

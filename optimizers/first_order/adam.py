@@ -17,12 +17,9 @@ from typing import Unpack
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given
-from optimizers._vector import col
 from optimizers.first_order._elementwise import (
     Elementwise,
-    correction,
-    denominator,
-    descend,
+    descend_corrected,
     first_moment,
     require_adaptive,
     second_moment,
@@ -73,11 +70,10 @@ class Adam(Elementwise):
         m, c1, v, c2 = memory["m"], memory["c1"], memory["v"], memory["c2"]
         first_moment(m, c1, g, beta1, alive)
         second_moment(v, c2, g, beta2, alive)
-        below = denominator(v, self.option("eps"), self.option("eps_inside"), c2)
         rate = self.rate()
         if self.option("decoupled_weight_decay"):
-            w = w - col(alive) * (rate * super()._spread("weight_decay")) * w
-        return descend(w, m, rate * correction(c1, c2), below)
+            w = w - alive * (rate * super()._spread("weight_decay")) * w
+        return descend_corrected(w, m, c1, v, c2, rate, self.option("eps"), self.option("eps_inside"))
 
     def _spread(self, name: str) -> float | Tensor:
         # loss and gradient see no decay where it is applied to the weights

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given
-from optimizers._vector import col
-from optimizers.first_order._elementwise import Elementwise, correction, descend, first_moment, require_adaptive
+from optimizers.first_order._elementwise import Elementwise, descend, first_moment, positive, require_adaptive
 
 __all__ = ["Adamax"]
 
@@ -63,6 +62,6 @@ class Adamax(Elementwise):
         first_moment(m, c, g, beta1, alive)
         inside = self.option("eps_inside")
         size = g.abs().add_(eps) if inside else g.abs()
-        u.mul_(col((alive * (beta2 - 1)).add_(1)))
+        u.mul_(torch.pow(beta2, alive))
         torch.maximum(u, size, out=u)
-        return descend(w, m, self.rate() * correction(c), u if inside else u + eps)
+        return descend(w, m, self.rate() / positive(c), u if inside else u + eps)

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import col
 from optimizers.first_order._elementwise import (
     Elementwise,
-    correction,
     denominator,
     descend,
+    descend_corrected,
     first_moment,
+    positive,
     require_adaptive,
     second_moment,
 )
@@ -78,9 +78,8 @@ class AMSGrad(Elementwise):
         m, c1, v, c2, top = memory["m"], memory["c1"], memory["v"], memory["c2"], memory["top"]
         first_moment(m, c1, g, beta1, alive)
         second_moment(v, c2, g, beta2, alive)
-        torch.maximum(top, v / col(c2.clamp(min=torch.finfo(w.dtype).tiny)) if variant == "slides" else v, out=top)
-        below = denominator(top, self.option("eps"), self.option("eps_inside"), c2 if variant == "torch" else None)
-        rate = self.rate()
-        if variant != "none":
-            rate = rate * correction(c1, c2 if variant == "torch" else None)
-        return descend(w, m, rate, below)
+        torch.maximum(top, v / positive(c2) if variant == "slides" else v, out=top)
+        eps, inside, rate = self.option("eps"), self.option("eps_inside"), self.rate()
+        if variant == "torch":
+            return descend_corrected(w, m, c1, top, c2, rate, eps, inside)
+        return descend(w, m, rate / positive(c1) if variant == "slides" else rate, denominator(top, eps, inside))

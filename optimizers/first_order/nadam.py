@@ -18,9 +18,7 @@ from torch import Tensor
 from optimizers._options import Common, Params, Rate, given
 from optimizers.first_order._elementwise import (
     Elementwise,
-    correction,
-    denominator,
-    descend,
+    descend_corrected,
     first_moment,
     require_adaptive,
     second_moment,
@@ -69,5 +67,5 @@ class Nadam(Elementwise):
         m, c1, v, c2 = memory["m"], memory["c1"], memory["v"], memory["c2"]
         first_moment(m, c1, g, beta1, alive)
         second_moment(v, c2, g, beta2, alive)
-        below = denominator(v, self.option("eps"), self.option("eps_inside"), c2)
-        return descend(w, torch.lerp(g, m, beta1), self.rate() * correction(c1, c2), below)
+        eps, inside = self.option("eps"), self.option("eps_inside")
+        return descend_corrected(w, torch.lerp(g, m, beta1), c1, v, c2, self.rate(), eps, inside)
