@@ -63,8 +63,8 @@ class LSR1(NamedTuple):
     def product(self, v: Tensor) -> Tensor:
         """B v for vectors v (*members, n), in the dtype of v."""
         x = v.to(self.Q.dtype)
-        inner = _times(self.T, _times(self.Q, x))
-        return (col(self.gamma) * x + _spread(self.Q, inner)).to(v.dtype)
+        inner = along(self.T, along(self.Q, x))
+        return (col(self.gamma) * x + combined(self.Q, inner)).to(v.dtype)
 
     def eigenbasis(self, capturable: bool = False) -> Eigenbasis:
         """Eigenvalues and eigenvectors; ``capturable`` as in ``eigh_small``."""
@@ -97,13 +97,13 @@ def lsr1(S: Tensor, Y: Tensor, valid: Tensor, gamma: Tensor, r: float = 1e-8) ->
         s, y = S[..., i, :], Y[..., i, :]
         Bs = col(gamma) * s
         if i:
-            Bs = Bs + _spread(Q[..., :i, :], _times(T[..., :i, :i], _times(Q[..., :i, :], s)))
+            Bs = Bs + combined(Q[..., :i, :], along(T[..., :i, :i], along(Q[..., :i, :], s)))
         u = y - Bs
         keep = valid[..., i] & pair_test(s, y, Bs, r) & (norm(u) > noise * (norm(y) + norm(Bs)))
-        q, along, length = _orthogonal(Q[..., :i, :], u)
+        q, inner, length = orthogonal(Q[..., :i, :], u)
         new = keep & (length > _DEPENDENT * norm(u)) & (present.sum(-1) < n)
         Q[..., i, :] = torch.where(col(new), q, 0.0)
-        weight = torch.cat((along, col(torch.where(new, length, 0.0))), -1)  # u in the basis
+        weight = torch.cat((inner, col(torch.where(new, length, 0.0))), -1)  # u in the basis
         weight = torch.where(col(keep), weight, 0.0)
         curvature = torch.where(keep, dot(s, u), 1.0)[..., None, None]
         T[..., : i + 1, : i + 1] += weight.unsqueeze(-1) * weight.unsqueeze(-2) / curvature
@@ -232,26 +232,26 @@ def _next_round(A: Tensor) -> Tensor:
     return torch.cat((first, bottom[..., :1, :], top[..., :-1, :], bottom[..., 1:, :], last), -2)
 
 
-def _orthogonal(Q: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(q, along, length): u = Q' along + length q, q of length one and orthogonal to the rows of Q.
+def orthogonal(Q: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(q, inner, length): u = Q' inner + length q, q of length one and orthogonal to the rows of Q.
 
     Gram-Schmidt twice, which is enough. q is zero where length is.
     """
-    along = _times(Q, u)
-    z = u - _spread(Q, along)
-    again = _times(Q, z)
-    z = z - _spread(Q, again)
+    inner = along(Q, u)
+    z = u - combined(Q, inner)
+    again = along(Q, z)
+    z = z - combined(Q, again)
     length = norm(z)
     ok = length > 0
-    return torch.where(col(ok), z / col(torch.where(ok, length, 1.0)), 0.0), along + again, length
+    return torch.where(col(ok), z / col(torch.where(ok, length, 1.0)), 0.0), inner + again, length
 
 
-def _times(A: Tensor, v: Tensor) -> Tensor:
+def along(A: Tensor, v: Tensor) -> Tensor:
     """A v for matrices (*members, k, n) and vectors (*members, n): (*members, k)."""
     return (A @ v.unsqueeze(-1)).squeeze(-1)
 
 
-def _spread(A: Tensor, x: Tensor) -> Tensor:
+def combined(A: Tensor, x: Tensor) -> Tensor:
     """A' x for matrices (*members, k, n) and vectors (*members, k): (*members, n)."""
     if A.ndim == 2 or A.is_cuda:
         return (x.unsqueeze(-2) @ A).squeeze(-2)
@@ -262,4 +262,4 @@ def _matmul(A: Tensor, B: Tensor) -> Tensor:
     """A B for matrices (*members, k, n) and (*members, n, l), l small; for a population column by column."""
     if A.ndim == 2 or A.is_cuda:
         return A @ B
-    return torch.stack([_times(A, B[..., i]) for i in range(B.shape[-1])], -1)
+    return torch.stack([along(A, B[..., i]) for i in range(B.shape[-1])], -1)

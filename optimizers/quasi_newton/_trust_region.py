@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from optimizers._vector import col, dot, norm
-from optimizers.quasi_newton._lsr1 import Eigenbasis, _orthogonal, _spread, _times, aligned_eigh
+from optimizers.quasi_newton._lsr1 import Eigenbasis, aligned_eigh, along, combined, orthogonal
 
 __all__ = [
     "Step",
@@ -32,6 +32,7 @@ __all__ = [
     "complement",
     "new_radius",
     "obs",
+    "rescaled",
     "steihaug",
     "trust_region_dense",
     "trust_region_diagonal",
@@ -114,7 +115,7 @@ def obs(basis: Eigenbasis, g: Tensor, delta: Tensor) -> Step:
     """
     values, a, across, present = complement(basis, g)
     x, sigma = trust_region_diagonal(values, a, delta.double(), present)
-    p = _spread(basis.vectors, x[..., :-1]) + x[..., -1:] * across
+    p = combined(basis.vectors, x[..., :-1]) + x[..., -1:] * across
     return Step(p.to(g.dtype), _promise(values, a, x, g), sigma.to(g.dtype))
 
 
@@ -125,12 +126,12 @@ def complement(basis: Eigenbasis, g: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     direction of the rest of g, or any where g has none. ``values``, ``a`` = U'g and ``present`` are (*members, m + 1).
     """
     x = g.double()
-    along, a, length = _orthogonal(basis.vectors, x)
+    beyond, a, length = orthogonal(basis.vectors, x)
     outside = basis.rest & (length > 1e-14 * norm(x))
     # the coordinate vector that is farthest from the span of the eigenvectors
     farthest = (basis.vectors**2).sum(-2).argmin(-1, keepdim=True)
-    any_other = _orthogonal(basis.vectors, torch.zeros_like(x).scatter(-1, farthest, 1.0))[0]
-    across = torch.where(col(outside), along, torch.where(col(basis.rest), any_other, 0.0))
+    any_other = orthogonal(basis.vectors, torch.zeros_like(x).scatter(-1, farthest, 1.0))[0]
+    across = torch.where(col(outside), beyond, torch.where(col(basis.rest), any_other, 0.0))
     last = col(torch.where(outside, length, 0.0))
     values = torch.cat((basis.values, col(basis.gamma)), -1)
     return values, torch.cat((a, last), -1), across, torch.cat((basis.present, col(basis.rest)), -1)
@@ -141,9 +142,9 @@ def trust_region_dense(B: Tensor, g: Tensor, delta: Tensor) -> Step:
     B = B.double()
     finite = torch.isfinite(B).all(-1).all(-1)
     values, V = aligned_eigh(torch.where(finite[..., None, None], B, 0.0))
-    a = _spread(V, g.double())
+    a = combined(V, g.double())
     x, sigma = trust_region_diagonal(values, a, delta.double(), torch.ones_like(values, dtype=torch.bool))
-    p = torch.where(col(finite), _times(V, x), torch.nan)
+    p = torch.where(col(finite), along(V, x), torch.nan)
     return Step(p.to(g.dtype), _promise(values, a, x, g), sigma.to(g.dtype))
 
 
@@ -237,3 +238,11 @@ def new_radius(
         wider = wider & (length > 0.8 * delta)
     grown = torch.where(wider, (2.0 * delta).clamp(max=largest), delta)
     return torch.where(ratio >= poor, grown, (0.5 * delta).clamp(min=smallest))
+
+
+def rescaled(step: Step, rate: float | Tensor, g: Tensor, product: Callable[[Tensor], Tensor]) -> Step:
+    """The step times a learning rate (a number or a factor of vectors), and what the model promises for that."""
+    if isinstance(rate, float | int) and rate == 1:
+        return step
+    p = step.p * rate
+    return Step(p, -(dot(g, p) + 0.5 * dot(p, product(p))))
