@@ -90,7 +90,12 @@ class VectorOptimizer(torch.optim.Optimizer):
         """Every option with its default."""
         found = inspect.signature(cls).parameters
         own = {name: one.default for name, one in found.items() if name not in ("params", "common")}
-        return {**own, **(COMMON if "common" in found else {})}
+        return {**own, **(cls.common() if "common" in found else {})}
+
+    @classmethod
+    def common(cls) -> dict[str, Any]:
+        """Options that a method shares with its family, with their defaults."""
+        return {**COMMON}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own ``lr`` or ``weight_decay``.
@@ -197,7 +202,7 @@ class VectorOptimizer(torch.optim.Optimizer):
         raise NotImplementedError
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> Any:
         """Make one step.
 
         Args:

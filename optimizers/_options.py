@@ -52,14 +52,13 @@ def require(holds: bool, name: str, value: object, rule: str) -> None:
 def checked(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that refuses unknown options with the nearest name."""
     signature = inspect.signature(init)
-    known = [name for name in signature.parameters if name not in ("self", "params", "common")]
-    if "common" in signature.parameters:
-        known += list(COMMON)
+    own = [name for name in signature.parameters if name not in ("self", "params", "common")]
     takes_any = any(p.kind is p.VAR_KEYWORD and p.name != "common" for p in signature.parameters.values())
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **options: Any) -> None:
         if not takes_any:
+            known = own + (list(type(self).common()) if "common" in signature.parameters else [])
             for name in options:
                 if name not in known and name not in signature.parameters:
                     near = nearest(name, known)

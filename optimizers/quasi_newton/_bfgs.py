@@ -113,8 +113,11 @@ class DenseInverse:
         H, scaled = of.memory["H"], of.memory["scaled"]
         if of.option("rescale"):
             first = accept & ~scaled & (sy > 0)
-            H.mul_(torch.where(first, sy / safe(yy, first), 1.0)[..., None, None])
+            factor = torch.where(first, sy / safe(yy, first), 1.0)
+            H.mul_(factor[..., None, None])
             scaled.logical_or_(first)
+            if "sBs" in of.memory:  # B is scaled the other way
+                of.memory["sBs"].div_(factor)
         U, V, ok = self.rule(of, H, s, y, rows(H, y))
         ok = ok & accept
         U, V = (torch.where(ok[..., None, None], one, 0.0) for one in (U, V))

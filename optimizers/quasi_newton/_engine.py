@@ -36,7 +36,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mF": (lambda x: x >= 1 and x == int(x), "a whole number of gradients, at least 1"),
     "L": (lambda x: x >= 1 and x == int(x), "a whole number of steps, at least 1"),
     "gamma": (lambda x: x >= 1, "at least 1"),
-    "phi": (lambda x: x >= 1, "at least 1"),
     "lam": (lambda x: x >= 0, "0 or larger"),
     "delta": (lambda x: x >= 0, "0 or larger"),
     "eps": (lambda x: x >= 0, "0 or larger"),
@@ -84,7 +83,7 @@ class QuasiNewton(VectorOptimizer):
     estimate: ClassVar[str] = "weights"
     matrix: ClassVar[Matrix]
     choices_h0: ClassVar[tuple[str, ...]] = ("newest", "mean", "identity")
-    pair_rule: ClassVar[Any] = staticmethod(plain)
+    pair_rule: ClassVar[Any] = plain
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         check_numbers(defaults, RULES)
@@ -135,7 +134,7 @@ class QuasiNewton(VectorOptimizer):
 
     def learn(self, s: Tensor, y: Tensor, g1: Tensor, ok: Tensor) -> None:
         """Hand a pair to the matrix where ok (*members,) holds and the pair rule accepts it."""
-        s, y, accept, sy, yy = self.pair_rule(self, s, y, g1)
+        s, y, accept, sy, yy = self.pair_rule(s, y, g1)
         taken = self.matrix.update(self, s, y, accept & ok, sy, yy)
         self.count("n_accepted", taken)
         self.count("n_rejected", ok & ~taken)

@@ -53,13 +53,13 @@ class LimitedMemory:
     def initial(self, of: VectorOptimizer, w: Tensor) -> dict[str, Any]:
         """Slots, R, the validity of each pair and its s'y / y'y, all empty."""
         m, members = of.option(self.size), w.shape[:-1]
-        exact = {"dtype": torch.float64, "device": w.device}
+        exact: dict[str, Any] = {"dtype": torch.float64, "device": w.device}
         return {
             "S": w.new_zeros(*members, m + 1, w.shape[-1]),
             "Y": w.new_zeros(*members, m + 1, w.shape[-1]),
             "R": torch.eye(m, **exact).expand(*members, m, m).clone(),
-            "valid": torch.zeros(*members, m, **exact),  # 1 where there is a pair, oldest first
-            "kappa": torch.zeros(*members, m, **exact),
+            "valid": torch.zeros((*members, m), **exact),  # 1 where there is a pair, oldest first
+            "kappa": torch.zeros((*members, m), **exact),
             "slot": torch.zeros(members, dtype=torch.int64, device=w.device),  # where the next pair goes
         }
 

@@ -58,7 +58,7 @@ class AdaQN(Fisher):
         finite = torch.isfinite(norm(g))
         self.forget(~finite)
         self.remember(g, finite)
-        r = self.matrix.times(self, g, self.diagonal(memory["squares"]))  # type: ignore[call-arg]
+        r = self.matrix.times(self, g, self.diagonal(memory["squares"]))
         length = norm(r)
         ok = finite & torch.isfinite(length) & (length > 0)
         step = self.rate() * r

@@ -54,6 +54,7 @@ class ASNAQ(Fisher):
         anchor: str = "always", **common: Unpack[Common],
     ) -> None:  # fmt: skip
         require(0 <= mu_min <= mu_max < 1, "mu_min, mu_max", (mu_min, mu_max), "0 <= mu_min <= mu_max < 1")
+        require(phi >= 1, "phi", phi, "at least 1")
         super().__init__(params, given(locals()))
 
     def initial(self, w: Tensor) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class ASNAQ(Fisher):
         memory, mu = self.memory, self.momentum()
         g1 = self.gradient(self.ahead(w, mu))
         h = self.diagonal(memory["squares"] if self.k else g1 * g1)
-        p, ok = unit(self.matrix.times(self, g1, h), self.option("normalize"))  # type: ignore[call-arg]
+        p, ok = unit(self.matrix.times(self, g1, h), self.option("normalize"))
         v = mu * memory["v"] - self.rate() * p
         w_new = blend(ok, w + v, w)
         g2 = self.gradient(w_new)

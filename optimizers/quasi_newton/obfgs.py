@@ -31,7 +31,7 @@ class OBFGS(Online):
     """
 
     matrix = DenseInverse(bfgs, "olbfgs")
-    pair_rule = staticmethod(regularised)
+    pair_rule = regularised
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, lam: float = 1.0, delta: float = 1e-6, normalize: bool = True,

@@ -30,7 +30,7 @@ class OLBFGS(Online):
     """
 
     matrix = LimitedMemory()
-    pair_rule = staticmethod(regularised)
+    pair_rule = regularised
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, m: int = 8, lam: float = 1.0, delta: float = 1e-6,

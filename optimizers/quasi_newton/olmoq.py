@@ -39,7 +39,7 @@ class OLMoQ(Online):
     deferred = True
     estimate = "momentum"
     matrix = LimitedMemory()
-    pair_rule = staticmethod(regularised)
+    pair_rule = regularised
 
     def __init__(
         self, params: Params, lr: Rate = 0.5, *, mu: Rate = 0.8, m: int = 8, lam: float = 1.0, delta: float = 1e-6,

@@ -33,7 +33,7 @@ class ONAQ(Online):
 
     estimate = "lookahead"
     matrix = DenseInverse(bfgs, "olnaq")
-    pair_rule = staticmethod(regularised)
+    pair_rule = regularised
 
     def __init__(
         self, params: Params, lr: Rate = 0.5, *, mu: Rate = 0.8, lam: float = 1.0, delta: float = 1e-6,

@@ -1,0 +1,251 @@
+"""Full-batch quasi-Newton methods: a search along -H g1 from the point where g1 was taken.
+
+    strong Wolfe   f(a) <= f(0) + c1 a f'(0),  |f'(a)| <= c2 |f'(0)|       (c1, c2 = 1e-4, 0.9)
+    Armijo         the largest a in {1, 1/2, 1/4, ...} with f(a) <= f(0) + eta a f'(0)
+    exact          the minimum along the line; "quadratic": by one Hessian product, exact on quadratics
+    none           a = 1
+
+The gradient at the accepted weights is the next step's first, where that asks for the gradient at the same weights
+(``reuse``); then the loss must be the same function at every step.
+
+A search that finds nothing leaves the weights, zeroes the velocity and is counted in n_rejected; the matrix is cleared
+after two such searches, or at once where nothing else could differ the next time.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from optimizers import _linesearch
+from optimizers._options import Common, Params, require
+from optimizers._products import Differentiated
+from optimizers._vector import blend, col, dot
+from optimizers.quasi_newton._engine import QuasiNewton
+
+__all__ = ["Found", "FullBatch", "Search"]
+
+SEARCHES = ("strong_wolfe", "armijo", "exact", "quadratic", "none")
+
+
+class Search(Common, total=False):
+    """Options of every method that searches along a line."""
+
+    line_search: str
+    """strong_wolfe, armijo, exact, quadratic or none"""
+    max_trials: int
+    """evaluations of a search"""
+    on_failure: str
+    """what a search that finds nothing does: "skip" the step, take the "last" trial, or "reset" the matrix at once"""
+    reuse: bool
+    """take the last gradient of a step as the first of the next; False where the batch changes between steps"""
+    restart: bool
+    """zero the velocity after a step that made the loss larger"""
+    capturable: bool
+    """read nothing from the device: Armijo or none, always max_trials evaluations, no reuse"""
+
+
+class Found(NamedTuple):
+    """Where a search ended."""
+
+    s: Tensor  # (*members, n) displacement from the point, zero where nothing was found
+    ok: Tensor  # (*members,)
+    w: Tensor  # (*members, n) the point plus s
+    loss: Tensor | None  # (*members,) there
+    g: Tensor | None  # (*members, n) there, where the search knows it
+
+
+class FullBatch(QuasiNewton):
+    """One step: gradient, direction, search, pair; see ``_engine`` for the family and this module for the search."""
+
+    default_search: ClassVar[str] = "strong_wolfe"
+    restarts: ClassVar[bool] = False
+    eta: ClassVar[float] = 1e-3
+    c2: ClassVar[float] = 0.9
+
+    @classmethod
+    def common(cls) -> dict[str, Any]:
+        """Options of the search besides those of every method."""
+        search = {"line_search": cls.default_search, "max_trials": 25, "on_failure": "skip"}
+        return {**super().common(), **search, "reuse": True, "restart": cls.restarts, "capturable": False}
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        defaults = {**self.common(), **defaults}
+        defaults["line_search"] = str(defaults["line_search"]).replace("-", "_")
+        require(defaults["line_search"] in SEARCHES, "line_search", defaults["line_search"], ", ".join(SEARCHES))
+        rules = ("skip", "last", "reset")
+        require(defaults["on_failure"] in rules, "on_failure", defaults["on_failure"], ", ".join(rules))
+        if defaults["capturable"]:
+            search = defaults["line_search"]
+            require(search in ("armijo", "none"), "line_search", search, "armijo or none with capturable=True")
+        super().__init__(params, defaults)
+
+    def initial(self, w: Tensor) -> dict[str, Any]:
+        """Besides: whether the matrix has learnt anything, failures in a row, and the last evaluation."""
+        memory, members = super().initial(w), w.shape[:-1]
+        memory["learnt"] = torch.zeros(members, dtype=torch.bool, device=w.device)
+        memory["failures"] = torch.zeros(members, dtype=torch.int64, device=w.device)
+        if self.option("restart"):
+            memory["f_before"] = torch.full(members, float("inf"), dtype=w.dtype, device=w.device)
+        if self.reuses:
+            memory["known"] = False
+            memory["w_at"], memory["g_at"] = torch.zeros_like(w), torch.zeros_like(w)
+            memory["f_at"] = torch.zeros(members, dtype=w.dtype, device=w.device)
+        return memory
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a gradient of the step before may be taken for this one's."""
+        return bool(self.option("reuse")) and not self.option("capturable")
+
+    def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and gradient at a point, known or evaluated."""
+        memory = self.memory
+        if self.reuses and memory["known"] and torch.equal(point, memory["w_at"]):
+            if self._returned is None:
+                self._returned = memory["returned"]
+            return memory["f_at"].clone(), memory["g_at"].clone()
+        return self.evaluate(point)
+
+    def keep(self, w: Tensor, f: Tensor, g: Tensor, everywhere: bool) -> None:
+        """Remember an evaluation for the next step."""
+        memory = self.memory
+        memory["known"] = everywhere
+        memory["w_at"].copy_(w)
+        memory["f_at"].copy_(f)
+        memory["g_at"].copy_(g)
+        memory["returned"] = f.clone() if not self.option("maximize") else -f
+
+    def move(self, w: Tensor) -> Tensor:
+        """One step, see the module's docstring."""
+        memory, mu = self.memory, self.momentum()
+        point = self.ahead(w, mu)
+        if self.estimate == "momentum":
+            f, g = self.at(w)
+            finite = torch.isfinite(f) & torch.isfinite(dot(g, g))
+            g1 = self.estimated(g, mu)
+            f = f if self.moves_nowhere(point, w) else self.loss(point)
+        else:
+            f, g1 = self.at(point)
+            finite = torch.isfinite(f) & torch.isfinite(dot(g1, g1))
+        p, slope = self.direction(g1, finite)
+        found = self.search(point, f, g1, p, slope)
+        ok = finite & found.ok
+        w_new = blend(ok, found.w, w)
+        f2, g2 = (found.loss, found.g) if found.g is not None else self.evaluate(w_new)
+        assert f2 is not None
+        finite2 = torch.isfinite(f2) & torch.isfinite(dot(g2, g2))
+        ok = ok & finite2
+        if self.estimate != "weights":
+            memory["v"].copy_(blend(ok, mu * memory["v"] + found.s, 0.0))
+        if "fresh" in memory:
+            memory["fresh"].logical_or_(~ok)
+        if self.option("restart"):
+            self.stop_climbing(f2, ok)
+        self.learn(found.s, g2 - g1, g1, ok)
+        self.judge(finite & (finite2 | ~found.ok), ok)
+        w_new = blend(ok, w_new, w)
+        if self.reuses:
+            self.keep(w_new, f2, g2, bool(ok.all()))
+        return w_new
+
+    def stop_climbing(self, f2: Tensor, ok: Tensor) -> None:
+        """Zero the velocity where the loss has become larger than after the step before."""
+        memory = self.memory
+        climbed = ok & (f2 > memory["f_before"])
+        memory["f_before"].copy_(torch.where(ok, f2, memory["f_before"]))
+        if "v" in memory:
+            memory["v"].copy_(blend(climbed, torch.zeros_like(memory["v"]), memory["v"]))
+        if "fresh" in memory:
+            memory["fresh"].logical_or_(climbed)
+        self.count("n_resets", climbed)
+
+    def moves_nowhere(self, point: Tensor, w: Tensor) -> bool:
+        """Whether the look-ahead point is where the weights are; read from the device, never when captured."""
+        return self.reuses and torch.equal(point, w)
+
+    def direction(self, g1: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+        """p = -H g1, or -g1 and a cleared matrix where that does not descend; and its slope."""
+        p = self.matrix.times(self, g1) * -self.rate()
+        slope = dot(g1, p)
+        down = slope < 0
+        away = finite & ~down
+        p = blend(down, p, -g1 * self.rate())
+        if self.option("capturable") or bool(away.any()):
+            self.matrix.clear(self, away)
+            self.memory["learnt"].logical_and_(~away)
+            self.count("n_resets", away)
+            slope = dot(g1, p)
+        return p, slope
+
+    def first_length(self, g1: Tensor) -> Tensor:
+        """The trial length: 1, or min(1, 1 / ||g1||_1) before anything is learnt."""
+        one = torch.ones_like(g1[..., 0])
+        size = g1.abs().sum(-1)
+        return torch.where(self.memory["learnt"] | (size == 0), one, torch.minimum(one, 1 / size))
+
+    def search(self, point: Tensor, f: Tensor, g1: Tensor, p: Tensor, slope: Tensor) -> Found:
+        """Search from ``point`` along p; f and slope are loss and derivative there."""
+        rule, trials = self.option("line_search"), self.option("max_trials")
+        alpha = self.first_length(g1)
+        # a loss is known to its rounding only: a decrease smaller than that must not fail a search at the minimum
+        limit = f + 10 * torch.finfo(f.dtype).eps * f.abs()
+        if rule == "none":
+            return self.found(point, p, alpha, torch.isfinite(slope) & (slope < 0))
+        if rule == "quadratic":
+            alpha = -slope / dot(p, Differentiated(self, point).product(p))
+            return self.found(point, p, alpha, torch.isfinite(alpha) & (alpha > 0))
+        if rule == "armijo":
+
+            def loss(alpha: Tensor) -> Tensor:
+                return self.loss(point + col(alpha) * p)
+
+            early = not self.option("capturable")
+            armijo = _linesearch.armijo_masked(
+                loss, limit, slope, alpha, eta=self.eta, tau=0.5, max_trials=trials, early_exit=early
+            )
+            return self.found(point, p, armijo.alpha, armijo.ok | self.takes_last(slope), armijo.loss)
+
+        def evaluate(alpha: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+            at = point + col(alpha) * p
+            f, g = self.evaluate(at)
+            return f, dot(g, p), (g, at)
+
+        along = partial(_linesearch.exact, max_trials=trials)
+        if rule == "strong_wolfe":
+            along = partial(_linesearch.strong_wolfe, c2=self.c2, max_trials=trials)
+        searched = _linesearch.lockstep(along, evaluate, limit, slope, alpha)
+        ok = searched.alpha > 0
+        g, at = searched.payload
+        return Found(col(blend(ok, searched.alpha, 0.0)) * p, ok, at, searched.loss, g)
+
+    def found(self, point: Tensor, p: Tensor, alpha: Tensor, ok: Tensor, loss: Tensor | None = None) -> Found:
+        """The end of a search that knows no gradient there."""
+        s = blend(ok, col(alpha) * p, 0.0)
+        return Found(s, ok, point + s, loss, None)
+
+    def takes_last(self, slope: Tensor) -> Tensor:
+        """Where the last trial is taken although it failed."""
+        last = self.option("on_failure") == "last"
+        return torch.isfinite(slope) & (slope < 0) if last else torch.zeros_like(slope, dtype=torch.bool)
+
+    def judge(self, finite: Tensor, ok: Tensor) -> None:
+        """Count what went wrong and clear what must be."""
+        memory = self.memory
+        memory["learnt"].logical_or_(ok)
+        if not self.option("capturable") and bool(ok.all()):
+            memory["failures"].zero_()
+            return
+        failed = finite & ~ok
+        memory["failures"].copy_(torch.where(failed, memory["failures"] + 1, 0))
+        self.count("n_rejected", failed)
+        self.count("n_nonfinite", ~finite)
+        patience = 2 if self.estimate != "weights" and self.option("on_failure") != "reset" else 1
+        drop = ~finite | (memory["failures"] >= patience)
+        self.count("n_resets", drop)
+        self.forget(drop)
+        memory["failures"].mul_(~drop)
+        memory["learnt"].logical_and_(~drop)

@@ -1,0 +1,74 @@
+"""mNAQ and its relatives: the modified secant condition and a step length without a search.
+
+    unit step where f(1) <= f(0) + eta p'g1, eta = 1e-3; else
+    a = -delta g1'p / (L ||p||^2),   L = 100 ||y_before|| / ||s_before||,   delta = 1e-4, or 1e-7 where ||p|| > 1000
+
+before the first pair: Armijo. ``step="backtracking"`` is Armijo always.
+
+Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018, 2020. Differs: nothing (2-norms, as in the papers).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers._options import Params, require
+from optimizers._vector import blend, dot, norm
+from optimizers.quasi_newton._bfgs import DenseInverse, bfgs
+from optimizers.quasi_newton._full_batch import Found, FullBatch
+from optimizers.quasi_newton._pairs import Pair, modified
+
+__all__ = ["Modified"]
+
+
+class Modified(FullBatch):
+    """The modified secant condition and the explicit step; options mu, step."""
+
+    estimate = "lookahead"
+    default_search = "armijo"
+    matrix = DenseInverse(bfgs, "lnaq")
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        step = defaults["step"]
+        require(step in ("explicit", "backtracking"), "step", step, "explicit or backtracking")
+        super().__init__(params, defaults)
+
+    def initial(self, w: Tensor) -> dict[str, Any]:
+        """Besides: L of each member, 0 where there is none."""
+        return {**super().initial(w), "lipschitz": torch.zeros_like(w[..., 0])}
+
+    def pair_rule(self, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
+        """The modified secant condition; keeps L = 100 ||y|| / ||s||."""
+        s, y, accept, sy, yy = modified(self, s, y, g1)
+        length = norm(s)
+        new = 100 * yy.sqrt() / torch.where(accept, length, 1.0)
+        self.memory["lipschitz"].copy_(torch.where(accept, new, self.memory["lipschitz"]))
+        return s, y, accept, sy, yy
+
+    def forget(self, drop: Tensor) -> None:
+        """Clear L too."""
+        super().forget(drop)
+        self.memory["lipschitz"].mul_(~drop)
+
+    def search(self, point: Tensor, f: Tensor, g1: Tensor, p: Tensor, slope: Tensor) -> Found:
+        """The unit step where it is good enough, else the explicit one."""
+        L = self.memory["lipschitz"]
+        if self.option("step") == "backtracking" or self.k == 0:
+            return super().search(point, f, g1, p, slope)
+        alpha = self.first_length(g1)
+        at = point + blend(alpha == 1, p, alpha.unsqueeze(-1) * p)
+        new = self.loss(at)
+        limit = f + 10 * torch.finfo(f.dtype).eps * f.abs()
+        good = torch.isfinite(new) & (new <= limit + self.eta * alpha * slope)
+        pp = dot(p, p)
+        delta = torch.where(pp > 1e6, 1e-7, 1e-4).to(pp.dtype)
+        usable = (pp > 0) & (L > 0)
+        short = -delta * slope / torch.where(usable, L * pp, 1.0)
+        alpha = torch.where(good, alpha, torch.where(usable, short, alpha))
+        ok = torch.isfinite(slope) & (slope < 0) & (good | usable)
+        if self.reuses and bool(good.all()):
+            return Found(at - point, ok, at, new, None)  # the same vector: no second writing of weights
+        return self.found(point, p, alpha, ok, None)

@@ -1,0 +1,24 @@
+"""The adaptive momentum of amNAQ and of the accelerated SR1 methods, after Nesterov.
+
+    theta_{k+1} = ((gamma - theta_k^2) + sqrt((gamma - theta_k^2)^2 + 4 theta_k^2)) / 2,   theta_0 = 1
+    mu_k = min(theta_k (1 - theta_k) / (theta_k^2 + theta_{k+1}), mu_max)
+
+so mu = 0, 0.28, 0.43, 0.53, 0.60, ... up to (1 - sqrt(gamma)) / (1 + sqrt(gamma)).
+
+Source: Nesterov 2004; Indrapriyadarsini et al. 2020. Differs: nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["advance"]
+
+
+def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]:
+    """(mu, next theta) of each member, (*members,)."""
+    square = theta.square()
+    bend = gamma - square
+    following = 0.5 * (bend + (bend.square() + 4 * square).sqrt())
+    return (theta * (1 - theta) / (square + following)).clamp(max=mu_max), torch.as_tensor(following)

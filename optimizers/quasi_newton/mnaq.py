@@ -1,0 +1,39 @@
+"""mNAQ: NAQ with a modified secant condition, which keeps H positive definite, and a step without a search.
+
+    g1 = g(w + mu v),   p = -H g1,   v+ = mu v + a p,   w+ = w + v+,   s = a p
+    y = g(w+) - g1 + xi s,   xi = omega ||g1|| + max(-(g(w+) - g1)'s / ||s||^2, 0),   omega = 2 or 100
+    a = 1 where that decreases enough, else explicitly from L = 100 ||y|| / ||s|| of the step before
+
+Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018.
+Differs: the 2-norm in xi as printed, where the authors' program has the largest entry. mu = 0 is mbfgs.
+Closure: full batch; two gradients and one loss a step. Storage n^2.
+"""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from optimizers._options import Params, Rate, given
+from optimizers.quasi_newton._full_batch import Search
+from optimizers.quasi_newton._modified import Modified
+
+__all__ = ["MNAQ"]
+
+
+class MNAQ(Modified):
+    """mNAQ. Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018. Differs: norm, see the module's docstring.
+
+    Args:
+        params: parameters or groups; lr: factor of directions.
+        mu: momentum, a number or one of each member (P,).
+        step: "explicit", or "backtracking" for Armijo's rule at every step.
+        rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
+        common: line search (see ``_full_batch``; "armijo" by default) and common options.
+    """
+
+    def __init__(
+        self, params: Params, lr: Rate = 1.0, *, mu: Rate = 0.8, step: str = "explicit", rescale: bool = True,
+        max_numel: int = 10_000,
+        **common: Unpack[Search],
+    ) -> None:  # fmt: skip
+        super().__init__(params, given(locals()))
