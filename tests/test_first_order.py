@@ -356,6 +356,21 @@ def test_the_first_step_after_a_bad_gradient_is_as_long_as_a_first_step() -> Non
     torch.testing.assert_close(w.item(), -0.1, rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("lr", [0.1, torch.tensor([0.1, 0.0])], ids=["number", "members"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_gradients_are_left_as_they_are_and_a_rate_of_zero_moves_nothing(name: str, lr: Any) -> None:
+    w = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    options = {"form": "torch"} if name == "nag" else {}
+    optimizer: Any = make(name, [w], lr=lr, member_dims=1, **options)
+    g = torch.tensor([[1.0, -2.0, 0.0], [3.0, 4.0, -5.0]], dtype=torch.float64)
+    for _ in range(3):
+        give(w, g.clone())
+        optimizer.step()
+        assert torch.equal(w.grad, g)  # type: ignore[arg-type]
+    moved = (w != 1).any(-1).tolist()
+    assert moved == [True, not isinstance(lr, Tensor) or lr[1].item() > 0]
+
+
 @pytest.mark.parametrize("dims", [0, 1])
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_a_step_reads_nothing_from_the_device(name: str, dims: int) -> None:

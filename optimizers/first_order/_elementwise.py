@@ -7,8 +7,8 @@ gradient whose squared length overflows counts as not finite.
 alive    1 for the members that move, 0 for those that stand still, (*members, 1)
 moment   m <- beta m + (1 - beta) g, with its weight c <- beta c + (1 - beta); m / c is the bias-corrected moment
 
-After t steps c = 1 - beta^t; kept on the device it counts the steps of each member alone, starts again where its moment
-does, and is right in a captured CUDA graph.
+After t steps c = 1 - beta^t. As a tensor it counts the steps of each member alone, and starts again where its moment
+does.
 """
 
 from __future__ import annotations
@@ -52,15 +52,17 @@ class Elementwise(VectorOptimizer):
         return found | {name: w.new_zeros((*w.shape[:-1], 1), dtype=wide) for name in self.weights}
 
     def sound_gradient(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (*members, n) at the weights, zero for members that stand still, and ``alive`` (*members, 1)."""
+        """Gradient (*members, n) at the weights, zero for members that stand still, and ``alive`` (*members, 1).
+
+        The gradient is a copy that the caller may overwrite.
+        """
         loss, g = self.evaluate(at)
         ok = dot(g, g) < inf
         if self._closure is not None:
             ok = ok & (loss.abs() < inf)
-        stands = ~ok
-        self.count("n_nonfinite", stands)
-        g = g.masked_fill(col(stands), 0.0)
-        return g, col(ok).to(torch.promote_types(g.dtype, torch.float32))
+        self.count("n_nonfinite", ~ok)
+        alive = col(ok).to(torch.promote_types(g.dtype, torch.float32))
+        return g.nan_to_num_(0.0, 0.0, 0.0).mul_(alive), alive  # several times faster than a masked fill
 
 
 def first_moment(m: Tensor, c: Tensor, g: Tensor, beta: float, alive: Tensor) -> None:
@@ -81,39 +83,48 @@ def second_moment(v: Tensor, c: Tensor | None, g: Tensor, rho: float, alive: Ten
 def velocity(v: Tensor, g: Tensor, mu: float, rate: float | Tensor, alive: Tensor) -> Tensor:
     """v <- mu v - rate g, in place; zero where a member stands still."""
     v.mul_(alive * mu)
-    return v.sub_(rate * g) if isinstance(rate, Tensor) else v.sub_(g, alpha=rate)
+    return v.addcmul_(g, rate, value=-1) if isinstance(rate, Tensor) else v.sub_(g, alpha=rate)
 
 
-def denominator(v: Tensor, eps: float, inside: bool) -> Tensor:
-    """sqrt(v) + eps, or sqrt(v + eps), (*members, n).
+def denominator(v: Tensor, eps: float | Tensor, inside: bool, out: Tensor | None = None) -> Tensor:
+    """sqrt(v) + eps, or sqrt(v + eps), (*members, n); ``out`` is overwritten where given.
 
     eps is at least the smallest normal number, so that 0 / 0 cannot arise.
     """
-    eps = max(eps, torch.finfo(v.dtype).tiny)
-    return (v + eps).sqrt_() if inside else v.sqrt().add_(eps)
+    least = torch.finfo(v.dtype).tiny
+    eps = eps.clamp(min=least) if isinstance(eps, Tensor) else max(eps, least)
+    return torch.add(v, eps, out=out).sqrt_() if inside else torch.sqrt(v, out=out).add_(eps)
 
 
 def descend(w: Tensor, direction: Tensor, rate: float | Tensor, below: Tensor | None = None) -> Tensor:
-    """w - rate direction / below; without below, w - rate direction."""
+    """w - rate direction / below; ``below`` is overwritten. Without it, w - rate direction."""
     if below is None:
-        return w - rate * direction if isinstance(rate, Tensor) else w.sub(direction, alpha=rate)
+        if isinstance(rate, Tensor):
+            return torch.addcmul(w, direction, rate, value=-1)
+        return w.sub(direction, alpha=rate)
     if isinstance(rate, Tensor):
-        return torch.addcdiv(w, direction * rate, below, value=-1)
-    return torch.addcdiv(w, direction, below, value=-rate)
+        return torch.addcdiv(w, direction, below.div_(rate), value=-1, out=below)
+    return torch.addcdiv(w, direction, below, value=-rate, out=below)
 
 
 def descend_corrected(
-    w: Tensor, m: Tensor, c1: Tensor, v: Tensor, c2: Tensor, rate: float | Tensor, eps: float, inside: bool
+    w: Tensor,
+    m: Tensor,
+    c1: Tensor,
+    v: Tensor,
+    c2: Tensor,
+    rate: float | Tensor,
+    eps: float,
+    inside: bool,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """w - rate (m / c1) / (sqrt(v / c2) + eps), or over sqrt(v / c2 + eps).
+    """w - rate (m / c1) / (sqrt(v / c2) + eps), or over sqrt(v / c2 + eps); ``out`` is overwritten where given.
 
-    Written as m (sqrt(c2) / c1) / (sqrt(v) + sqrt(c2) eps), with fewer passes over vectors. As in ``denominator`` eps
-    has a least value; it also covers members that have not moved yet, whose c1 and c2 are 0.
+    Written as rate (sqrt(c2) / c1) m / (sqrt(v) + sqrt(c2) eps), with fewer passes over vectors.
     """
-    least = torch.finfo(v.dtype).tiny
     root = c2.sqrt()
-    below = (v + (c2 * eps).clamp_(min=least)).sqrt_() if inside else v.sqrt().add_((root * eps).clamp_(min=least))
-    return torch.addcdiv(w, m * (root.div_(positive(c1)) * rate), below, value=-1)
+    below = denominator(v, (c2 if inside else root) * eps, inside, out)
+    return descend(w, m, root.div_(positive(c1)) * rate, below)
 
 
 def positive(c: Tensor) -> Tensor:

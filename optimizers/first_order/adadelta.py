@@ -59,6 +59,7 @@ class Adadelta(Elementwise):
         v, u, rho = self.memory["v"], self.memory["u"], self.option("rho")
         eps, inside = self.option("eps"), self.option("eps_inside")
         second_moment(v, None, g, rho, alive)
-        delta = denominator(u, eps, inside).div_(denominator(v, eps, inside)).mul_(g)
+        below = denominator(v, eps, inside)
+        delta = g.div_(below).mul_(denominator(u, eps, inside, out=below))
         second_moment(u, None, delta, rho, alive)
         return descend(w, delta, self.rate())

@@ -73,7 +73,7 @@ class Adam(Elementwise):
         rate = self.rate()
         if self.option("decoupled_weight_decay"):
             w = w - alive * (rate * super()._spread("weight_decay")) * w
-        return descend_corrected(w, m, c1, v, c2, rate, self.option("eps"), self.option("eps_inside"))
+        return descend_corrected(w, m, c1, v, c2, rate, self.option("eps"), self.option("eps_inside"), out=g)
 
     def _spread(self, name: str) -> float | Tensor:
         # loss and gradient see no decay where it is applied to the weights

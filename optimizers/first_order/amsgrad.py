@@ -78,8 +78,9 @@ class AMSGrad(Elementwise):
         m, c1, v, c2, top = memory["m"], memory["c1"], memory["v"], memory["c2"], memory["top"]
         first_moment(m, c1, g, beta1, alive)
         second_moment(v, c2, g, beta2, alive)
-        torch.maximum(top, v / positive(c2) if variant == "slides" else v, out=top)
+        torch.maximum(top, torch.div(v, positive(c2), out=g) if variant == "slides" else v, out=top)
         eps, inside, rate = self.option("eps"), self.option("eps_inside"), self.rate()
         if variant == "torch":
-            return descend_corrected(w, m, c1, top, c2, rate, eps, inside)
-        return descend(w, m, rate / positive(c1) if variant == "slides" else rate, denominator(top, eps, inside))
+            return descend_corrected(w, m, c1, top, c2, rate, eps, inside, out=g)
+        below = denominator(top, eps, inside, out=g)
+        return descend(w, m, rate / positive(c1) if variant == "slides" else rate, below)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Unpack
 
-import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given
@@ -68,4 +67,4 @@ class Nadam(Elementwise):
         first_moment(m, c1, g, beta1, alive)
         second_moment(v, c2, g, beta2, alive)
         eps, inside = self.option("eps"), self.option("eps_inside")
-        return descend_corrected(w, torch.lerp(g, m, beta1), c1, v, c2, self.rate(), eps, inside)
+        return descend_corrected(w, g.lerp_(m, beta1), c1, v, c2, self.rate(), eps, inside)
