@@ -264,9 +264,10 @@ def _seeds(like: Tensor, chunk: int) -> Any:
     """Unit vectors of all members at once, (chunk, *members, length), with the coordinates that they pick."""
     for start in range(0, like.shape[-1], chunk):
         stop = min(start + chunk, like.shape[-1])
-        seeds = like.new_zeros(stop - start, *like.shape)
-        for row, coordinate in enumerate(range(start, stop)):
-            seeds[row, ..., coordinate] = 1
+        size = stop - start
+        seeds = like.new_zeros(size, *like.shape)
+        eye = torch.eye(size, dtype=like.dtype, device=like.device)
+        seeds[..., start:stop] = eye.view(size, *(1 for _ in like.shape[:-1]), size)
         yield seeds, slice(start, stop)
 
 
