@@ -64,6 +64,8 @@ class Differentiated:
             raise TypeError(TEMPLATE.format(name=type(optimizer).__name__))
         with torch.enable_grad():
             self._differentiate(returned.sum())
+        if optimizer._returned is returned:
+            optimizer._returned = returned.detach()  # who keeps the losses of steps does not keep their graphs
         self.gradient = optimizer.objective_gradient(self.raw.detach(), at)  # (*members, n)
 
     def _differentiate(self, total: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from optimizers._products import Differentiated
 from optimizers._vector import blend, col
 
-__all__ = ["GaussNewton", "hold_unused", "outputs_of", "reduction_ratio", "rounding", "shifted"]
+__all__ = ["GaussNewton", "factored", "hold_unused", "outputs_of", "reduction_ratio", "rounding", "shifted"]
 
 TEMPLATE = """{name} with product='gauss_newton' needs the model's outputs beside the loss: {what}.
 
@@ -152,7 +152,7 @@ def shifted(H: Tensor, g: Tensor, tau: Tensor, tries: int = 12) -> tuple[Tensor,
     scale = H.abs().sum(-1).amax(-1)
     finite = torch.isfinite(scale)
     H, scale = blend(finite, H, 0.0), torch.where(finite, scale, 0.0)
-    factor, ok = _factor(H, tau)
+    factor, ok = factored(H, tau)
     for i in range(tries):
         if bool((ok | ~finite).all()):
             break
@@ -163,11 +163,18 @@ def shifted(H: Tensor, g: Tensor, tau: Tensor, tries: int = 12) -> tuple[Tensor,
         else:
             raised = 10 * tau
         tau = torch.where(ok, tau, raised)
-        factor, ok = _factor(H, tau)
+        factor, ok = factored(H, tau)
     p = torch.cholesky_solve(g.unsqueeze(-1), factor).squeeze(-1)
     return blend(ok & finite, p, torch.nan), scale
 
 
-def _factor(H: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    factor, info = torch.linalg.cholesky_ex(H + torch.diag_embed(col(tau).expand(H.shape[:-1])))
-    return factor, info == 0
+def factored(H: Tensor, tau: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(Cholesky factor of H + tau I, whether it is positive definite beyond rounding), (*members, n, n), (*members,).
+
+    A pivot that is a rounding of its diagonal entry says that the matrix is singular, however the weights are scaled.
+    """
+    if tau is not None:
+        H = H + torch.diag_embed(col(tau).expand(H.shape[:-1]))
+    factor, info = torch.linalg.cholesky_ex(H)
+    pivots, least = factor.diagonal(dim1=-2, dim2=-1) ** 2, H.shape[-1] * torch.finfo(H.dtype).eps
+    return factor, (info == 0) & (pivots > least * H.diagonal(dim1=-2, dim2=-1)).all(-1)

@@ -16,9 +16,9 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._products import Differentiated, dense_hessian
-from optimizers._vector import blend
+from optimizers._vector import blend, norm
 from optimizers.quasi_newton._bfgs import refuse_large
-from optimizers.second_order._curvature import hold_unused, shifted
+from optimizers.second_order._curvature import factored, hold_unused, shifted
 
 __all__ = ["Newton"]
 
@@ -69,8 +69,7 @@ class Newton(VectorOptimizer):
     def _solve(self, H: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """(H^-1 g, whether H is positive definite)."""
         finite = torch.isfinite(H).all(-1).all(-1)
-        factor, info = torch.linalg.cholesky_ex(blend(finite, H, 0.0))
-        definite = info == 0
+        factor, definite = factored(blend(finite, H, 0.0))
         p = blend(definite, torch.cholesky_solve(g.unsqueeze(-1), factor).squeeze(-1), torch.nan)
         if not bool((finite & ~definite).any()):
             return p, definite
@@ -82,4 +81,6 @@ class Newton(VectorOptimizer):
         if indefinite == "damp":
             return shifted(H, g, torch.zeros_like(g[..., 0]))[0], definite
         general, info = torch.linalg.solve_ex(H, g)
-        return blend(definite, p, blend(info == 0, general, torch.nan)), definite
+        # a step so long that rounding H changes H p by more than g has no digit right: H is singular
+        noise = torch.finfo(g.dtype).eps * torch.linalg.matrix_norm(H) * norm(general)
+        return blend(definite, p, blend((info == 0) & (noise <= norm(g)), general, torch.nan)), definite
