@@ -284,7 +284,7 @@ def test_the_second_try_is_solved_with_the_larger_damping():
 
     make("levenberg", [w], lam=1.0).step(closure)
     for tried, lam in zip(calls[1:], (1.0, 10.0), strict=True):
-        torch.testing.assert_close(tried, torch.linalg.solve(A.T @ A + lam * torch.eye(3), A.T @ b))
+        torch.testing.assert_close(tried, torch.linalg.solve(A.T @ A + lam * torch.eye(3, dtype=A.dtype), A.T @ b))
     assert torch.equal(w.detach(), calls[2])
 
 

@@ -175,7 +175,7 @@ def test_a_convolution_is_a_linear_layer_on_its_patches(kind):
             columns.append(one(x)[:, 0].flatten())
     A = torch.stack(columns, 1)
     if conv.bias is None:
-        inverse = torch.linalg.inv(A.T @ A + torch.eye(A.shape[1]) / tau)
+        inverse = torch.linalg.inv(A.T @ A + torch.eye(A.shape[1], dtype=A.dtype) / tau)
         weight = (plain["weight"].flatten(1) @ inverse).view(conv.weight.shape)
     else:
         weight, bias = dense(A, plain["weight"], plain["bias"], tau)
@@ -333,6 +333,26 @@ def test_a_base_that_evaluates_twice_gets_directions_each_time():
     assert optimizer.step(closure) < first
 
 
+def test_a_look_ahead_gets_directions_where_it_looks():
+    net, x, tau, lr, mu = nn.Linear(3, 2).double(), normal(12, 3), 0.3, 0.1, 0.9
+    w, v = torch.cat([net.weight.T, net.bias[None]]).detach().clone(), torch.zeros(4, 2, dtype=torch.float64)
+    A = with_ones(x)
+    inverse = torch.linalg.inv(A.T @ A + torch.eye(4, dtype=A.dtype) / tau)
+    optimizer = make("proxprop", net, lr=lr, tau=tau, explicit="none", base="nag", base_options={"mu": mu})
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.sin(net(x)).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(4):
+        optimizer.step(closure)
+        v = mu * v - lr * inverse @ A.T @ torch.cos(A @ (w + mu * v))
+        w = w + v
+    torch.testing.assert_close(torch.cat([net.weight.T, net.bias[None]]).detach(), w, rtol=1e-9, atol=1e-12)
+
+
 def test_groups_have_their_own_lr_tau_and_decay():
     net, x = mlp(3, 4, 2), normal(12, 3)
     groups = [
@@ -357,7 +377,7 @@ def test_frozen_and_foreign_parameters_stay():
     torch.sin(net(x)).sum().backward()
     g = net[0].weight.grad.clone()
     optimizer.step()
-    d = g @ torch.linalg.inv(x.T @ x + torch.eye(3) / tau)
+    d = g @ torch.linalg.inv(x.T @ x + torch.eye(3, dtype=x.dtype) / tau)
     torch.testing.assert_close(before["0.weight"] - net[0].weight.detach(), d)
     for name in ("0.bias", "2.weight", "2.bias"):
         assert torch.equal(net.get_parameter(name), before[name])

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given
 from optimizers._vector import col
-from optimizers.second_order._residuals import LeastSquares, Linearised, triangular
+from optimizers.second_order._jacobian import triangular
+from optimizers.second_order._residuals import LeastSquares, Linearised
 
 __all__ = ["GaussNewton"]
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._vector import col
-from optimizers.second_order._residuals import LeastSquares, Linearised, times, triangular
+from optimizers.second_order._jacobian import times, triangular
+from optimizers.second_order._residuals import LeastSquares, Linearised
 
 __all__ = ["LevenbergMarquardt"]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,13 +25,12 @@ from torch.nn import Module
 
 from optimizers._base import Closure, takes_backward
 from optimizers._options import Params, checked, given, nearest, require
-from optimizers._vector import blend
+from optimizers.second_order._guarded import guarded_step
 from optimizers.second_order._layer_inputs import find_layers, proximal
 
 __all__ = ["ProxProp"]
 
 COUNTERS = ("k", "n_losses", "n_gradients", "n_products", "n_accepted", "n_rejected", "n_resets", "n_nonfinite")
-MOMENTA = ("momentum_buffer", "exp_avg")
 MODES = "'exact', 'gradient', or 'cg' and a number of steps, such as 'cg3'"
 
 
@@ -239,7 +238,7 @@ class ProxProp(torch.optim.Optimizer):
                     self._precondition(plain)
                 else:
                     returned = proximal_closure()
-                self._guarded_step(returned)
+                self._base_step(returned)
         finally:
             for one, gradient in plain.items():
                 one.grad = gradient
@@ -274,29 +273,13 @@ class ProxProp(torch.optim.Optimizer):
         gradient = -one.grad if self.option("maximize") else one.grad.clone()
         return gradient.add_(one, alpha=decay) if decay else gradient
 
-    def _guarded_step(self, loss: Any) -> None:
-        """The base's step, taken back where the loss or a direction is not finite: nothing is read from the device."""
-        moved = [one for one in self._all() if one.grad is not None]
-        if not moved or hasattr(self.base, "counters"):
+    def _base_step(self, loss: Any) -> None:
+        if hasattr(self.base, "counters"):  # has a policy of its own
             self.base.step()
             return
-        ok = torch.stack([torch.isfinite(one.grad).all() for one in moved if one.grad is not None]).all()
-        if isinstance(loss, Tensor):
-            ok = ok & torch.isfinite(loss).all()
-        state = self.base.state
-        before = [(one, _clones({**state[one], "w": one})) for one in moved]
-        for one in moved:
-            assert one.grad is not None
-            one.grad = blend(ok, one.grad, 0.0)
-        self.base.step()
-        for one, kept in before:
-            one.copy_(blend(ok, one, kept.pop("w")))
-            for name, old in kept.items():
-                state[one][name].copy_(blend(ok, state[one][name], 0.0 if name in MOMENTA else old))
-        self.memory["n_nonfinite"] += ~ok
-
-    def _all(self) -> Iterator[Tensor]:
-        return (one for group in self.param_groups for one in group["params"])
+        ok = guarded_step(self.base, loss)
+        if ok is not None:
+            self.memory["n_nonfinite"] += ~ok
 
     # ---- checkpoints
 
@@ -333,9 +316,3 @@ class ProxProp(torch.optim.Optimizer):
         super().__setstate__(state)
         if "model" in state:
             self.attach()
-
-
-def _clones(found: dict[str, Any]) -> dict[str, Tensor]:
-    """Copies of the tensors that lie with the weights; Adam's number of steps may lie on the host and goes on."""
-    device = found["w"].device
-    return {name: one.clone() for name, one in found.items() if isinstance(one, Tensor) and one.device == device}
