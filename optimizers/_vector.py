@@ -46,14 +46,30 @@ class Layout:
         self.n = sum(self.sizes)
         self.shape = (*self.members, self.n)
         self.dtype, self.device = first.dtype, first.device
+        self.views: list[Tensor] = []
+        """of ``buffer``, in the parameters' shapes: for small vectors cheaper than concatenating"""
+        if self.n * many <= 1 << 18:
+            with torch.no_grad():
+                self.buffer = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+                self.views = self.parts(self.buffer)
 
     def gather(self) -> Tensor:
         """A copy of the parameters, (*members, n)."""
-        return torch.cat([one.detach().reshape(*self.members, -1) for one in self.params], -1)
+        return self._flat(self.params)
 
     def scatter(self, w: Tensor) -> None:
         """Write a vector (*members, n) into the parameters; gradients are off."""
-        torch._foreach_copy_(self.params, self.parts(w))
+        if self.views:
+            self.buffer.copy_(w)
+            torch._foreach_copy_(self.params, self.views)
+        else:
+            torch._foreach_copy_(self.params, self.parts(w))
+
+    def _flat(self, tensors: list[Tensor]) -> Tensor:
+        if not self.views:
+            return torch.cat([one.detach().reshape(*self.members, -1) for one in tensors], -1)
+        torch._foreach_copy_(self.views, tensors)
+        return self.buffer.clone()
 
     def gradient(self) -> Tensor:
         """The parameters' gradients, (*members, n), zero where there is none.
@@ -70,8 +86,8 @@ class Layout:
                 raise TypeError(
                     "sparse gradients are not supported: curvature would make them dense; use a dense layer"
                 )
-            found.append(grad.detach().reshape(*self.members, -1))
-        return torch.cat(found, -1)
+            found.append(grad.detach())
+        return self._flat(found)
 
     def parts(self, w: Tensor) -> list[Tensor]:
         """Views of a vector (*members, n) in the shapes of the parameters."""
