@@ -75,6 +75,8 @@ class MetaConfig:
     """seconds between checkpoints"""
     report_every: int = 50
     """episodes between rows"""
+    held_out: int = 128
+    """unseen problems of each family on which the card compares with Adam; 0 for no comparison"""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
@@ -208,8 +210,11 @@ def meta_train(
     _run(trainer, folder, min(config.episodes, trainer.done + (episodes or config.episodes)), quiet)
     phi = trainer.state_dict()["phi"]
     card = card_of(trainer)
-    if trainer.done == config.episodes:
-        card["held_out"] = {f: against_adam(config.optimizer, phi, f, seed=config.seed) for f in config.families}
+    if trainer.done == config.episodes and config.held_out:
+        card["held_out"] = {
+            family: against_adam(config.optimizer, phi, family, seed=config.seed, members=config.held_out)
+            for family in config.families
+        }
     _save(folder / "weights.pt", phi)
     write_atomically(folder / "weights.json", (json.dumps(card, indent=1) + "\n").encode())
     return card
