@@ -5,7 +5,7 @@ weights and batch orders come from the seed alone, so every method of a trial st
 
 A trial ends where the norm of a step's last gradient is at most the task's tolerance, where its weights have not
 changed in a hundred steps, or at the task's last step; what its row says was measured then. Members that have ended
-stay in the population: a member's results do not depend on its neighbours.
+stay in the population, with a loss of zero: a member's results do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -219,6 +219,7 @@ class _Pool:
         self.norms = torch.full((len(task.seeds),), math.inf)
         self.running = list(range(len(task.seeds)))
         self.ended: dict[int, dict[str, Any]] = {}
+        self.alive = torch.ones(len(task.seeds), dtype=torch.bool)
         self.marks, self.curve = task.marks(), dict[int, dict[str, list[float | None]]]()
         self.before = [one.detach().clone() for one in task.params]
         self.start = (time.perf_counter(), time.process_time())
@@ -227,6 +228,8 @@ class _Pool:
         """Losses (members,) of this step's batch; back-propagates their sum."""
         with torch.set_grad_enabled(backward):
             losses = self.task.losses(self.step, self.calls)
+            if self.ended:  # a flat loss costs no search
+                losses = torch.where(self.alive, losses, 0.0)
         if backward:
             for one in self.task.params:
                 one.grad = None
@@ -273,6 +276,7 @@ class _Pool:
                 "wall_seconds": seconds[0], "cpu_seconds": seconds[1],
             }  # fmt: skip
         self.running = [member for member in self.running if member not in self.ended]
+        self.alive[members] = False
 
 
 def _rounded(values: Tensor) -> list[float | None]:
