@@ -97,9 +97,9 @@ def flat(tensors):
 
 def differentiated(kind, optimizer, closure):
     """A Differentiated or GaussNewton where the optimizer's weights are."""
-    w = optimizer._begin()
-    optimizer._closure, optimizer._returned, optimizer._at = closure, None, w
     with torch.no_grad():
+        w = optimizer._begin()
+        optimizer._closure, optimizer._returned, optimizer._at = closure, None, w
         return kind(optimizer, w)
 
 
@@ -452,6 +452,17 @@ def test_descending_methods_leave_a_saddle_that_newton_walks_to(make):
         ends.append(w.detach())
     torch.testing.assert_close(ends[0], torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-8)
     torch.testing.assert_close(ends[1], torch.tensor([1.0, 0.0], dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_damped_steps_are_those_of_a_matrix_whose_least_eigenvalue_is_the_shift():
+    H, w = definite(2, 5), draw(2, 5, seed=1).requires_grad_()
+    H[0] -= 30 * torch.eye(5, dtype=torch.float64)
+    before = w.detach().clone()
+    optimizer = DampedNewton([w], member_dims=1, shift=0.01, lr=1e-3, eta=1e-12)
+    optimizer.step(closure_of(optimizer, lambda: w, lambda w: 0.5 * (w * times(H)(w)).sum(-1)))
+    for i, tau in enumerate([29.0 + 0.01 * 70.0, 0.0]):  # eigenvalues of the first: -29 ... 70
+        step = -np.linalg.solve(H[i].numpy() + tau * np.eye(5), (H[i] @ before[i]).numpy())
+        np.testing.assert_allclose((w[i].detach() - before[i]).numpy(), 1e-3 * step, rtol=1e-8)
 
 
 def test_saddle_free_steps_divide_by_absolute_eigenvalues():

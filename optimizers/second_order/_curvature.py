@@ -143,10 +143,10 @@ def rounding(loss: Tensor) -> Tensor:
     return 10 * torch.finfo(loss.dtype).eps * loss.abs()
 
 
-def shifted(H: Tensor, g: Tensor, tau: Tensor, tries: int = 12) -> tuple[Tensor, Tensor]:
+def shifted(H: Tensor, g: Tensor, tau: Tensor, shift: float = 1e-3, tries: int = 12) -> tuple[Tensor, Tensor]:
     """((H + tau I)^-1 g with a matrix that is positive definite, max |row sum| of H).
 
-    Where the Cholesky factorisation fails at the given tau (*members,), it is raised to -lambda_min + 1e-3 max|lambda|
+    Where the Cholesky factorisation fails at the given tau (*members,), it is raised to -lambda_min + shift max|lambda|
     and then tenfold until it succeeds. NaN for a member whose H is not finite. Reads the device.
     """
     scale = H.abs().sum(-1).amax(-1)
@@ -158,7 +158,7 @@ def shifted(H: Tensor, g: Tensor, tau: Tensor, tries: int = 12) -> tuple[Tensor,
             break
         if i == 0:
             values = torch.linalg.eigvalsh(H)
-            raised = torch.maximum(tau, 1e-3 * values.abs().amax(-1) - values[..., 0])
+            raised = torch.maximum(tau, shift * values.abs().amax(-1) - values[..., 0])
             raised = torch.where(scale > 0, raised, 1.0)  # no curvature at all: a gradient step
         else:
             raised = 10 * tau

@@ -5,7 +5,7 @@
     w <- w + alpha lr p,    the largest alpha in {1, 1/2, ...} with E(w + alpha lr p) <= E(w) + eta alpha lr g'p
 
 Source: Nocedal and Wright, Numerical Optimization, 2nd ed., section 3.4 (damped); Dauphin et al. 2014 (saddle-free).
-Differs: tau is 0 where H is positive definite, else starts at -lambda_min + 1e-3 max|lambda| and is raised tenfold
+Differs: tau is 0 where H is positive definite, else starts at -lambda_min + shift max|lambda| and is raised tenfold
 until the Cholesky factorisation succeeds. A failed search raises the least tau of the next step, a successful one
 lowers it. The line search forgives ten roundings of the loss.
 """
@@ -35,7 +35,9 @@ class DampedNewton(VectorOptimizer):
         params: parameters.
         lr: factor of the step before the line search.
         indefinite: "damp" adds tau I where H is not positive definite; "abs" takes absolute values of H's eigenvalues
-            everywhere (saddle-free Newton), which leaves saddle points along their directions of descent.
+            everywhere (saddle-free Newton), which leaves plateaus and saddle points of networks much sooner.
+        shift: with "damp", the least eigenvalue of H + tau I relative to the largest |eigenvalue| of H, where H is not
+            positive definite. Steps grow with 1 / shift, and so do the trials of the line search.
         floor: least |eigenvalue| with "abs", relative to the largest.
         eta: share of the predicted decrease that the line search asks for, in (0, 1/2).
         max_trials: halvings of the line search; after that the member stays where it is (n_rejected).
@@ -54,6 +56,7 @@ class DampedNewton(VectorOptimizer):
         lr: Rate = 1.0,
         *,
         indefinite: str = "damp",
+        shift: float = 1e-3,
         floor: float = 1e-8,
         eta: float = 1e-4,
         max_trials: int = 20,
@@ -61,6 +64,7 @@ class DampedNewton(VectorOptimizer):
         **common: Unpack[Common],
     ) -> None:
         require(indefinite in ("damp", "abs"), "indefinite", indefinite, "'damp' or 'abs'")
+        require(shift > 0, "shift", shift, "larger than 0")
         require(0 < floor <= 1, "floor", floor, "0 < floor <= 1")
         require(0 < eta < 0.5, "eta", eta, "0 < eta < 1/2")
         require(max_trials >= 1, "max_trials", max_trials, "1 or more")
@@ -92,8 +96,12 @@ class DampedNewton(VectorOptimizer):
         still = (g == 0).all(-1)
         failed = ok & ~found.ok & ~still
         tau = self.memory["tau"]
-        tau.copy_(torch.where(failed, torch.maximum(10 * tau, 1e-3 * scale), torch.where(found.ok, 0.1 * tau, tau)))
-        tau.mul_(tau > 1e-8 * scale)
+        tau.copy_(
+            torch.where(
+                failed, torch.maximum(10 * tau, self.option("shift") * scale), torch.where(found.ok, 0.1 * tau, tau)
+            )
+        )
+        tau.mul_(tau > 1e-5 * self.option("shift") * scale)
         self.count("n_accepted", found.ok)
         self.count("n_rejected", failed)
         return self.stand_still(ok, w + col(found.alpha) * p, w)
@@ -102,7 +110,7 @@ class DampedNewton(VectorOptimizer):
         """(p (*members, n), largest |eigenvalue| of H or a bound on it (*members,))."""
         tau = self.memory["tau"]
         if self.option("indefinite") == "damp":
-            p, scale = shifted(H, g, tau)
+            p, scale = shifted(H, g, tau, self.option("shift"))
             return -p, scale
         finite = torch.isfinite(H).all(-1).all(-1)
         values, vectors = torch.linalg.eigh(blend(finite, H, 0.0))
