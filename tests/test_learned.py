@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from benchmarks.meta_comparison import against_adam, losses
 from benchmarks.meta_problems import FAMILIES, HELD_OUT, draw, generator_of
@@ -15,6 +16,7 @@ from optimizers.learned import _coordinate_lstm, _hierarchy
 from optimizers.learned._learned import FOLDER
 from optimizers.learned.hierarchical import Hierarchical
 from optimizers.learned.l2l import L2L
+from scripts import meta_train as meta_train_command
 
 CORES = {L2L: _coordinate_lstm, Hierarchical: _hierarchy}
 CLASSES = pytest.mark.parametrize("kind", [L2L, Hierarchical])
@@ -336,6 +338,16 @@ def test_a_first_learning_rate_is_above_zero():
         Hierarchical(tensors(), weights=some_weights(Hierarchical), first_lr=0.0)
 
 
+@CLASSES
+def test_a_step_of_the_network_reads_nothing_back_from_the_device(kind):
+    core, phi = CORES[kind], some_weights(kind)
+    with FakeTensorMode() as fake:  # raises where a tensor's values are asked for
+        phi = {name: fake.from_tensor(one) for name, one in phi.items()}
+        g = torch.zeros(3, sum(SIZES), dtype=torch.float64)
+        step, _ = core.advance(phi, core.begin(phi, g, list(SIZES)), g, list(SIZES))
+    assert step.shape == g.shape
+
+
 # ---- problems and meta-training
 
 
@@ -496,6 +508,22 @@ def test_a_run_folder_is_not_written_over(tmp_path):
 def test_settings_that_cannot_run_are_refused(wrong):
     with pytest.raises(ValueError, match=rf"{next(iter(wrong)).rstrip('s')[:5]}|family"):
         MetaConfig(**wrong)
+
+
+def test_the_command_line_trains_and_refuses(tmp_path, monkeypatch, capsys):
+    def main(*words):
+        monkeypatch.setattr("sys.argv", ["meta_train", *map(str, words)])
+        return meta_train_command.main()
+
+    short = ["--families", "quadratic", "--episodes", 1, "--members", 2, "--unroll", 2, "--unrolls", 1, "--held-out", 4]
+    assert main("--optimizer", "hierarchical", *short, "--folder", tmp_path / "run", "--quiet") == 0
+    card = json.loads((tmp_path / "run" / "weights.json").read_text())
+    assert (card["episodes"], card["held_out"]["quadratic"]["problems"]) == (1, 4)
+    assert Hierarchical(tensors(), weights=tmp_path / "run" / "weights.pt").k == 0
+    assert main("--folder", tmp_path / "run") == 2
+    assert main("--resume", tmp_path / "run", "--episodes", 3) == 2
+    assert main("--resume", tmp_path / "none") == 2
+    assert capsys.readouterr().err.count("error:") == 3
 
 
 # ---- the shipped weights
