@@ -138,13 +138,16 @@ class VectorOptimizer(torch.optim.Optimizer):
         return self._spread("lr")
 
     def _spread(self, name: str) -> float | Tensor:
-        values = [group[name] for group in self.param_groups]
-        first = values[0]
+        groups = self.param_groups
+        first = groups[0][name]
+        if len(groups) == 1:
+            return col(first) if isinstance(first, Tensor) and first.ndim else first
+        values = [group[name] for group in groups]
         floats = not any(isinstance(value, Tensor) for value in values)
         if all(value is first for value in values) or (floats and all(value == first for value in values)):
             return col(first) if isinstance(first, Tensor) and first.ndim else first
         layout, columns = self.layout, []
-        for group, value in zip(self.param_groups, values, strict=True):
+        for group, value in zip(groups, values, strict=True):
             size = sum(one.numel() for one in group["params"]) // max(1, self.many)
             one = torch.as_tensor(value, dtype=layout.dtype, device=layout.device)
             columns.append(col(one.expand(layout.members)).expand(*layout.members, size))
@@ -288,17 +291,27 @@ class VectorOptimizer(torch.optim.Optimizer):
         loss = self.mean_over_processes(loss)
         if self.option("maximize"):
             loss = -loss
-        decay = self._spread("weight_decay")
+        decay = self.decay()
         if isinstance(decay, Tensor) or decay:
             loss = loss + 0.5 * dot(at * decay, at)
         return loss
+
+    def decay(self) -> float | Tensor:
+        """The groups' weight decay: a number, or a factor of vectors (*members, n); none on frozen parameters."""
+        decay = self._spread("weight_decay")
+        frozen = [one for one in self.layout.params if not one.requires_grad]
+        if not frozen or not (isinstance(decay, Tensor) or decay):
+            return decay
+        layout = self.layout
+        free = [torch.full_like(one, float(one.requires_grad)) for one in layout.params]
+        return torch.cat([one.reshape(*layout.members, -1) for one in free], -1) * decay
 
     def objective_gradient(self, gradient: Tensor, at: Tensor) -> Tensor:
         """The gradient of what is minimised from the gradient of the closure's loss."""
         gradient = self.mean_over_processes(gradient)
         if self.option("maximize"):
             gradient = -gradient
-        decay = self._spread("weight_decay")
+        decay = self.decay()
         return gradient + decay * at if isinstance(decay, Tensor) or decay else gradient
 
     def stand_still(self, ok: Tensor, new: Tensor, old: Tensor) -> Tensor:

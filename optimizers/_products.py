@@ -116,7 +116,7 @@ class Differentiated:
         found = optimizer.mean_over_processes(found)
         if optimizer.option("maximize"):
             found = -found
-        decay = optimizer._spread("weight_decay")
+        decay = optimizer.decay()
         if isinstance(decay, Tensor) and decay.ndim > 1 and v.ndim > self.at.ndim:
             decay = decay.unsqueeze(-2)  # (*members, 1, n) beside m vectors
         return found + decay * v if isinstance(decay, Tensor) or decay else found

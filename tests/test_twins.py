@@ -130,3 +130,79 @@ def test_an_aggregating_method_steps_as_its_twin(name, variant, scale):
         assert happened["resets"]
     else:
         assert happened["rejected"] or variant == "adagrad"
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_olmoq_on_overlapping_batches_steps_as_its_twin(normalize):
+    """Here ``k`` counts sub-batches: batch k is k, k + 1, k + 2."""
+    problem, steps = Problem(4), 40 if normalize else 10
+    expected = references.olmoq_mb(
+        problem.f, problem.g, problem.w0, steps, alpha=lambda k: 0.1, mu=0.8, memory=4, normalize=normalize
+    )
+    w = torch.tensor(problem.w0, requires_grad=True)
+    A, noise = torch.tensor(problem.A), torch.tensor(problem.noise)
+    optimizer = optimizers.make("olmoq_mb", [w], lr=0.1, schedule="constant", mu=0.8, m=4, normalize=normalize)
+    for k in range(steps):
+
+        def closure(part=0, k=k):
+            w.grad = None
+            loss = torch_loss(w, A, noise[k + part])
+            loss.backward()
+            return loss
+
+        optimizer.step([lambda part=part: closure(part) for part in range(3)] if k % 2 else closure)
+        np.testing.assert_allclose(w.detach().numpy(), expected[k], rtol=1e-8, atol=1e-9)
+    assert optimizer.counters()["n_accepted"] > 0
+
+
+class FullBatch(Problem):
+    """The same loss at every step."""
+
+    def __init__(self, seed, scale=1.0):
+        super().__init__(seed, scale)
+        self.noise[:] = 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "theirs"),
+    [
+        ("sr1", {}, {"mu": 0}),
+        ("lsr1", {"m": 4}, {"mu": 0, "memory": 4}),
+        ("sr1n", {"restart": False}, {}),
+        ("sr1n", {"mu": 0.5, "restart": False}, {"mu": 0.5}),
+        ("lsr1n", {"m": 4, "restart": False}, {"memory": 4}),
+        ("mosr1", {"restart": False}, {"momentum": True}),
+        ("lmosr1", {"m": 4, "restart": False}, {"momentum": True, "memory": 4}),
+    ],
+)
+def test_an_sr1_method_steps_as_its_twin(name, options, theirs):
+    problem = FullBatch(1)
+
+    def make(params, **more):
+        return optimizers.make(name, params, refused_pairs=False, **options, **more)
+
+    expected = references.sr1n(problem.f, problem.g, problem.w0, 25, **theirs)
+    found, optimizer = path(make, [problem], members=False, steps=25)
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-7, atol=1e-9)
+    assert optimizer.counters()["n_rejected"] or name in ("sr1", "lsr1")
+
+
+def test_sqn_steps_as_the_two_loop_recursion_on_averages():
+    problem, L, m, steps = Problem(5), 4, 3, 60
+    H = lambda pairs, g: references.two_loop(g, pairs, pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1]))  # noqa: E731
+    w, total, anchor, pairs, expected = problem.w0.copy(), 0.0, None, [], []
+    for k in range(steps):
+        g = problem.g(w, k)
+        total = total + w
+        w = w - 0.1 * 10 / (10 + k) * (H(pairs, g) if pairs else g)
+        if (k + 1) % L == 0:
+            average, total = total / L, 0.0
+            if anchor is not None:
+                s = average - anchor
+                y = problem.A @ s + 0.24 * average**2 * s
+                pairs = [*pairs, (s, y)][-m:]
+            anchor = average
+        expected.append(w)
+    found, optimizer = path(lambda p, **o: optimizers.make("sqn", p, L=L, m=m, **o), [problem], False, steps)
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-8, atol=1e-9)
+    assert optimizer.counters()["n_accepted"] == steps // L - 1

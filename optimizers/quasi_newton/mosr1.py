@@ -1,0 +1,42 @@
+"""MoSR1: SR1-N with Nesterov's gradient estimated from the last two, dense.
+
+    g1 = (1 + mu) g(w) - mu g(w_before),   s minimises g1's + s'Bs / 2 within ||s|| <= delta
+    v+ = mu v + s,   w+ = w + v+,   y = g(w+) - g1,   B by SR1
+
+Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
+Differs: ared from the look-ahead point, pairs of points that belong together, an empty first memory (the authors'
+program: from the iterate, mixed, sampled); the velocity is zeroed after a step that made the loss larger.
+Closure: full batch; one gradient and one loss a step. Storage n^2.
+"""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from optimizers._options import Params, Rate, given
+from optimizers.quasi_newton._sr1 import DenseSR1
+from optimizers.quasi_newton._trust import Region, TrustRegion
+
+__all__ = ["MoSR1"]
+
+
+class MoSR1(TrustRegion):
+    """MoSR1. Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022. Differs: see the module's docstring.
+
+    Args:
+        params: parameters or groups; lr: factor of the step.
+        mu: momentum, a number or one of each member (P,); None: Nesterov's schedule,
+            with gamma_theta its end and mu_max its largest value.
+        max_numel: refuse more parameters than this.
+        common: trust region (see ``_trust.Region``) and common options.
+    """
+
+    estimate = "momentum"
+    restarts = True
+    matrix = DenseSR1("lmosr1")
+
+    def __init__(
+        self, params: Params, lr: Rate = 1.0, *, mu: Rate | None = None, gamma_theta: float = 1e-5,
+        mu_max: float = 0.95, max_numel: int = 10_000, **common: Unpack[Region],
+    ) -> None:  # fmt: skip
+        super().__init__(params, given(locals()))
