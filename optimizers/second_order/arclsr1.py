@@ -11,8 +11,9 @@ The 3-norm depends on the basis of the complement, where B = gamma I: its first 
 one number solves it. With gamma > 0 nothing moves along the others.
 
 Source: A. Ranganath, M. Singhal, R. F. Marcia, 2025. Differs: |x_i| as above keeps the step along negative curvature
-where a_i = 0, which 2 / (lambda_i + q_i) loses; one step a pair also where it was refused; the pair test is repeated
-when B is built (see ``_lsr1``); sigma has bounds.
+where a_i = 0, which 2 / (lambda_i + q_i) loses; the pair of a refused step counts until the next pair, which takes its
+place (kept for good such pairs, from far away, spoil B; left out, the next step is refused for the same reason); the
+pair test is repeated when B is built (see ``_lsr1``); sigma has bounds; gamma is bounded where s'y is near to zero.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ class ARCLSR1(VectorOptimizer):
         eta1: smallest ratio that is accepted.
         eta2: ratio above which sigma is halved.
         gamma1, gamma2: of the rule of sigma, 0 < gamma1 <= gamma2.
-        gamma: of B, where there are pairs: "newest", the larger of 0.001 and y'y / |s'y| of the newest pair, or
+        gamma: of B, where there are pairs: "newest", y'y / |s'y| of the newest pair, from 0.001 to 10 ||y|| / ||s||, or
             "below", a number below the smallest x with (D + L + L') z = x S'S z, of either sign.
-        pairs: "trial", from every step, or "accepted".
+        pairs: "trial", the pair of a refused step counts until the next one, or "accepted", it does not.
         r: of the pair test.
         full_batch: see above.
         capturable: read nothing from the device.
@@ -95,12 +96,13 @@ class ARCLSR1(VectorOptimizer):
         super().__init__(params, given(locals()))
 
     def initial(self, w: Tensor) -> dict[str, Any]:
-        """Pairs, oldest first, sigma and, with ``full_batch``, loss and gradient where w stands."""
+        """Pairs, oldest first, whether the newest is of a refused step, sigma; loss and gradient at w, if kept."""
         members, m = w.shape[:-1], self.option("m")
         found = {
             "S": w.new_zeros((*members, m, w.shape[-1])),
             "Y": w.new_zeros((*members, m, w.shape[-1])),
             "valid": torch.zeros((*members, m), dtype=torch.bool, device=w.device),
+            "passing": torch.zeros(members, dtype=torch.bool, device=w.device),
             "sigma": torch.full_like(w[..., 0], self.option("sigma")),
         }
         if self.option("full_batch"):
@@ -117,6 +119,7 @@ class ARCLSR1(VectorOptimizer):
         ok = torch.isfinite(f) & torch.isfinite(norm(g)) & torch.isfinite(norm(step.p))
         s = blend(ok, step.p, 0.0)
         trial = w + s
+        s = trial - w  # as it was rounded: near a solution that matters to the pair
         f_trial, g_trial = self.evaluate(trial)
         ratio = torch.where(torch.isfinite(norm(g_trial)), agreement(f, f_trial, step.predicted), -torch.inf)
         accepted = ok & (ratio >= self.option("eta1"))
@@ -125,6 +128,7 @@ class ARCLSR1(VectorOptimizer):
         y = g_trial - g
         learn = ok & pair_test(s.double(), y.double(), B.product(s.double()), self.option("r"))
         self._push(learn & accepted if self.option("pairs") == "accepted" else learn, s, y)
+        memory["passing"].copy_(torch.where(learn, ~accepted, memory["passing"] & ~accepted))
         memory["valid"].logical_and_(ok.unsqueeze(-1))
         sigma.copy_(torch.where(ok, self._next_sigma(sigma, ratio), sigma))
         if self.option("full_batch"):
@@ -138,7 +142,10 @@ class ARCLSR1(VectorOptimizer):
         if self.option("gamma") == "below":
             gamma = curvature_below(S, Y, valid, self.option("capturable"))
         else:
-            gamma = newest_curvature(S[..., -1, :], Y[..., -1, :]).abs().clamp(min=1e-3)
+            s, y = S[..., -1, :], Y[..., -1, :]
+            # y'y / |s'y| means nothing where y is nearly orthogonal to s
+            bound = 10.0 * norm(y.double()) / norm(s.double()).clamp(min=1e-300)
+            gamma = torch.minimum(newest_curvature(s, y).abs(), bound).clamp(min=1e-3)
         return lsr1(S, Y, valid, torch.where(valid.any(-1), gamma, 1.0), self.option("r"))
 
     def _here(self, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,13 +156,13 @@ class ARCLSR1(VectorOptimizer):
         return self.evaluate(w)
 
     def _push(self, where: Tensor, s: Tensor, y: Tensor) -> None:
-        """Move the pairs up by one place and put a new one last, for the members where asked for."""
+        """Put a new pair last, for the members where asked for; that of a refused step gives its place."""
+        place = where.ndim
         for name, new in (("S", s), ("Y", y), ("valid", where)):
             kept = self.memory[name]
-            moved = torch.cat(
-                (kept.narrow(where.ndim, 1, kept.shape[where.ndim] - 1), new.unsqueeze(where.ndim)), where.ndim
-            )
-            kept.copy_(blend(where, moved, kept))
+            older = kept.narrow(place, 1, kept.shape[place] - 1)
+            older = blend(self.memory["passing"], kept.narrow(place, 0, kept.shape[place] - 1), older)
+            kept.copy_(blend(where, torch.cat((older, new.unsqueeze(place)), place), kept))
 
     def _next_sigma(self, sigma: Tensor, ratio: Tensor) -> Tensor:
         eta1, eta2, gamma1, gamma2 = (self.option(name) for name in ("eta1", "eta2", "gamma1", "gamma2"))
