@@ -145,6 +145,8 @@ def test_a_member_stops_by_its_own_tolerance_and_is_not_moved_by_others():
         alone = cg(times(A[i]), b[i], rtol=float(rtol[i]))
         assert alone.iterations == together.iterations[i]
         assert (alone.x - together.x[i]).norm() <= 2 * rtol[i] * b[i].norm()  # least eigenvalue 1
+    near = torch.linalg.solve(A, b) * (1 + 1e-6)  # the tolerance is relative to b, wherever the start is
+    assert cg(times(A), b, x0=near, rtol=1e-5).iterations.tolist() == [0, 0, 0]
     assert cg(times(A), b, rtol=0.0, atol=1e9).iterations.tolist() == [0, 0, 0]
 
 
@@ -280,12 +282,12 @@ def test_products_of_a_population_are_those_of_each_member():
 
 
 def test_weight_decay_of_groups_is_theirs_in_products_of_a_population():
-    a, b = draw(3, 2).requires_grad_(), draw(3, 1).requires_grad_()
+    a, b = draw(2, 2).requires_grad_(), draw(2, 1).requires_grad_()
     optimizer = Newton([{"params": [a], "weight_decay": 0.5}, {"params": [b], "weight_decay": 2.0}], member_dims=1)
     of = differentiated(Differentiated, optimizer, closure_of(optimizer, lambda: a, lambda a: a.sum(-1)))
-    H = torch.diag(torch.tensor([0.5, 0.5, 2.0], dtype=torch.float64)).expand(3, 3, 3)
+    H = torch.diag(torch.tensor([0.5, 0.5, 2.0], dtype=torch.float64)).expand(2, 3, 3)
     torch.testing.assert_close(dense_hessian(of), H)
-    torch.testing.assert_close(of.product(draw(3, 3)), times(H)(draw(3, 3)))
+    torch.testing.assert_close(of.product(draw(2, 3)), times(H)(draw(2, 3)))
 
 
 class Cube(torch.autograd.Function):
@@ -578,6 +580,10 @@ def test_the_radius_grows_on_the_boundary_and_shrinks_below_a_rejected_step():
     assert radii[:3] == [2.0, 3.0, 3.0]
     assert lengths[:3] == pytest.approx([1.0, 2.0, 3.0])
     assert w.detach().norm() < 1e-12
+    w = torch.tensor([0.5], dtype=torch.float64, requires_grad=True)
+    optimizer = NewtonCG([w], Delta=8.0)
+    optimizer.step(closure_of(optimizer, lambda: w, lambda w: 0.5 * (w**2).sum()))
+    assert optimizer.memory["Delta"] == 8.0  # a good step that the radius did not limit
     w = torch.tensor([0.0], dtype=torch.float64, requires_grad=True)
     optimizer = NewtonCG([w], Delta=8.0)
     optimizer.step(closure_of(optimizer, lambda: w, lambda w: (w + 0.5 * w**2 + 100 * w**4).sum()))  # Newton: -1
@@ -674,6 +680,50 @@ def test_hessian_free_starts_from_its_last_step():
     [_, last] = optimizer._iterates(of, of.gradient, None)
     step = last.delta - 0.5 * delta
     torch.testing.assert_close(step @ r, step.norm() * r.norm())  # the first direction is the residual there
+
+
+def test_hessian_free_goes_down_the_gradient_where_the_first_curvature_is_negative():
+    w = torch.tensor([0.1, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = hessian_free([w], damping=0.1)
+    optimizer.step(closure_of(optimizer, lambda: w, double_well))
+    assert w.tolist() == pytest.approx([0.1 + (0.1 - 0.1**3), 0.0])
+    assert float(optimizer.memory["lambda"]) == pytest.approx(0.15)
+
+
+def test_hessian_free_forgets_its_step_after_a_failed_search():
+    w = start(4)
+    optimizer = HessianFree([w], max_trials=3)
+    calls = itertools.count()
+
+    def closure(backward=True):
+        r = rosenbrock(w)
+        return squares(r) + 1e6 * (next(calls) > 0), r  # nothing but the first call is below
+
+    optimizer.step(closure)
+    assert torch.equal(w, start(4))
+    assert not optimizer.memory["delta"].any()
+    assert optimizer.memory["lambda"] == 1.5
+    assert optimizer.counters()["n_rejected"] == 1
+
+
+def test_hessian_free_draws_new_signs_each_step():
+    w = start(4)
+    optimizer = HessianFree([w])
+    closure = closure_of(optimizer, lambda: rosenbrock(w), squares)
+    optimizer.step(closure)
+    before = optimizer.memory["generator"].clone()
+    optimizer.step(closure)
+    assert not torch.equal(before, optimizer.memory["generator"])
+
+
+def test_damped_newton_takes_the_gradient_where_learning_rates_turn_the_step_uphill():
+    H = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
+    a = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    b = torch.tensor([-1.2], dtype=torch.float64, requires_grad=True)
+    g, rate = H @ torch.cat([a, b]).detach(), torch.tensor([1.0, 0.1], dtype=torch.float64)
+    optimizer = DampedNewton([{"params": [a], "lr": 1.0}, {"params": [b], "lr": 0.1}])
+    optimizer.step(closure_of(optimizer, lambda: torch.cat([a, b]), lambda w: 0.5 * w @ H @ w))
+    torch.testing.assert_close(torch.cat([a, b]).detach(), torch.tensor([1.0, -1.2], dtype=torch.float64) - rate * g)
 
 
 # ---- what every user meets
