@@ -49,7 +49,7 @@ def test_negative_curvature_moves_without_a_slope():
 
 
 def test_the_step_minimises_the_cubic_model_in_its_basis():
-    for seed in range(3):
+    for seed in range(2):
         S, Y, g = normal(seed, 4, 9), normal(seed + 1, 4, 9), normal(seed + 2, 9) * 10.0 ** (seed % 4 - 2)
         gamma = torch.tensor(1.7, dtype=torch.float64)
         sigma = torch.tensor(10.0 ** (seed % 3 - 1), dtype=torch.float64)
@@ -198,10 +198,10 @@ def population(starts, scale, steps, **options):
 def test_members_move_as_if_alone(options):
     starts, scale = normal(5, 5, 13), torch.linspace(0.5, 2, 5, dtype=torch.float64)
     order = torch.tensor([3, 1, 4, 0, 2])
-    together, _ = population(starts, scale, 6, **options)
-    assert torch.equal(population(starts[order], scale[order], 6, **options)[0], together[order])
+    together, _ = population(starts, scale, 4, **options)
+    assert torch.equal(population(starts[order], scale[order], 4, **options)[0], together[order])
     for i in range(5):
-        alone, _ = population(starts[i : i + 1], scale[i : i + 1], 6, **options)
+        alone, _ = population(starts[i : i + 1], scale[i : i + 1], 4, **options)
         torch.testing.assert_close(alone[0], together[i], rtol=1e-10, atol=1e-10)
 
 
