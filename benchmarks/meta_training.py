@@ -121,8 +121,8 @@ class MetaTrainer:
             if not self.learn(total):
                 break
             theta, state = theta.detach(), {name: one.detach() for name, one in state.items()}
-        last = problems.loss(theta.detach())
-        self.window.setdefault(family, []).append(float((last / first).clamp_min(1e-12).log10().mean()))
+        share = torch.nan_to_num(problems.loss(theta.detach()) / first, nan=torch.inf).clamp(1e-12, 1e12)
+        self.window.setdefault(family, []).append(float(share.log10().mean()))
         self.done += 1
         self.seconds += time.perf_counter() - started
 
