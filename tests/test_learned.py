@@ -478,9 +478,9 @@ def test_meta_training_makes_a_network_better(optimizer):
         return float((found[-1] / found[0]).log10().mean())
 
     before = last_over_first()
-    for _ in range(8):
+    for _ in range(12):
         trainer.episode()
-    assert last_over_first() < before - 0.05
+    assert last_over_first() < before - 0.04
 
 
 def test_an_unrolled_network_that_overflows_teaches_nothing():
@@ -533,12 +533,12 @@ def card_of(kind):
     return json.loads((FOLDER / f"{kind.called}.json").read_text())
 
 
-@CLASSES
-def test_shipped_weights_lower_losses_of_problems_they_have_not_seen(kind):
-    for family in card_of(kind)["settings"]["families"]:
-        make = lambda params: kind(params, member_dims=1)  # noqa: E731
-        found = losses(make, family, members=32, steps=100, seed=7, number=5)
-        assert float((found[-1] / found[0]).log10().mean()) < -0.2, family
+@pytest.mark.parametrize(
+    ("kind", "family"), [(kind, family) for kind in (L2L, Hierarchical) for family in card_of(kind)["held_out"]]
+)
+def test_shipped_weights_lower_losses_of_problems_they_have_not_seen(kind, family):
+    found = losses(lambda params: kind(params, member_dims=1), family, members=32, steps=100, seed=7, number=5)
+    assert float((found[-1] / found[0]).log10().mean()) < -0.2
 
 
 @CLASSES
