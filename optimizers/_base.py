@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
@@ -170,8 +171,12 @@ class VectorOptimizer(torch.optim.Optimizer):
         """The memory before the first step, for weights w (*members, n)."""
         return {}
 
+    def weights(self) -> Tensor:
+        """The parameters as a vector (*members, n)."""
+        return self.layout.gather()
+
     def _begin(self) -> Tensor:
-        w = self.layout.gather()
+        w = self.weights()
         if "k" not in self.memory:
             zeros = {name: torch.zeros(w.shape[:-1], dtype=torch.int64, device=w.device) for name in COUNTERS}
             self.memory.update({"k": 0, **dict.fromkeys(EVALUATIONS, 0), **zeros})
@@ -349,7 +354,7 @@ class VectorOptimizer(torch.optim.Optimizer):
         found = super().state_dict()
         memory = found["state"].get("global")
         if memory:
-            kept = {name: one.clone() if isinstance(one, Tensor) else one for name, one in memory.items()}
+            kept = {name: one.clone() if isinstance(one, Tensor) else deepcopy(one) for name, one in memory.items()}
             kept["made_by"], kept["dtype"] = type(self).__name__, str(self.layout.dtype)
             found["state"] = {**found["state"], "global": kept}
         return found
@@ -378,7 +383,7 @@ class VectorOptimizer(torch.optim.Optimizer):
             if isinstance(one, Tensor) and name not in self.on_host:
                 own = layout.dtype if str(one.dtype) == dtype else one.dtype
                 one = torch.empty_like(one, dtype=own, device=layout.device).copy_(one)
-            fresh[name] = one.clone() if isinstance(one, Tensor) else one
+            fresh[name] = one.clone() if isinstance(one, Tensor) else deepcopy(one)
         self.state["global"] = fresh  # type: ignore[index]
 
     on_host: ClassVar[tuple[str, ...]] = ()

@@ -57,6 +57,10 @@ class Layout:
         """A copy of the parameters, (*members, n)."""
         return self._flat(self.params)
 
+    def holds(self, w: Tensor) -> bool:
+        """Whether the parameters are equal to a vector; read from the device."""
+        return all(torch.equal(one, part) for one, part in zip(self.params, self.parts(w), strict=True))
+
     def scatter(self, w: Tensor) -> None:
         """Write a vector (*members, n) into the parameters; gradients are off."""
         if self.views:

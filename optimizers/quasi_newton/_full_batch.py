@@ -92,8 +92,6 @@ class FullBatch(QuasiNewton):
             memory["f_before"] = torch.full(members, float("inf"), dtype=w.dtype, device=w.device)
         if self.reuses:
             memory["known"] = False
-            memory["w_at"], memory["g_at"] = torch.zeros_like(w), torch.zeros_like(w)
-            memory["f_at"] = torch.zeros(members, dtype=w.dtype, device=w.device)
         return memory
 
     @property
@@ -104,20 +102,35 @@ class FullBatch(QuasiNewton):
     def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient at a point, known or evaluated."""
         memory = self.memory
-        if self.reuses and memory["known"] and torch.equal(point, memory["w_at"]):
+        if self.reuses and memory["known"] and (point is memory["w_at"] or torch.equal(point, memory["w_at"])):
             if self._returned is None:
                 self._returned = memory["returned"]
-            return memory["f_at"].clone(), memory["g_at"].clone()
+            return memory["f_at"], memory["g_at"]
         return self.evaluate(point)
+
+    def weights(self) -> Tensor:
+        """The parameters as a vector: of the last step, if they still stand there."""
+        memory = self.memory
+        if memory.get("known") and self.layout.holds(memory["w_at"]):
+            found: Tensor = memory["w_at"]
+            return found
+        return super().weights()
 
     def keep(self, w: Tensor, f: Tensor, g: Tensor, everywhere: bool) -> None:
         """Remember an evaluation for the next step."""
-        memory = self.memory
-        memory["known"] = everywhere
-        memory["w_at"].copy_(w)
-        memory["f_at"].copy_(f)
-        memory["g_at"].copy_(g)
-        memory["returned"] = f.clone() if not self.option("maximize") else -f
+        returned = -f if self.option("maximize") else f
+        self.memory.update({"known": everywhere, "w_at": w, "f_at": f, "g_at": g, "returned": returned})
+
+    @property
+    def lone(self) -> bool:
+        """One network whose masks may be read: then Python's branches save passes over the vectors."""
+        return not self.layout.members and not self.option("capturable")
+
+    def choose(self, mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """``a`` where mask (*members,) holds, else ``b``."""
+        if self.lone:
+            return a if mask else b
+        return blend(mask, a, b)
 
     def move(self, w: Tensor) -> Tensor:
         """One step, see the module's docstring."""
@@ -134,7 +147,7 @@ class FullBatch(QuasiNewton):
         p, slope = self.direction(g1, finite)
         found = self.search(point, f, g1, p, slope)
         ok = finite & found.ok
-        w_new = blend(ok, found.w, w)
+        w_new = self.choose(ok, found.w, w)
         f2, g2 = (found.loss, found.g) if found.g is not None else self.evaluate(w_new)
         assert f2 is not None
         finite2 = torch.isfinite(f2) & torch.isfinite(dot(g2, g2))
@@ -147,7 +160,7 @@ class FullBatch(QuasiNewton):
             self.stop_climbing(f2, ok)
         self.learn(found.s, g2 - g1, g1, ok)
         self.judge(finite & (finite2 | ~found.ok), ok)
-        w_new = blend(ok, w_new, w)
+        w_new = self.choose(ok, w_new, w)
         if self.reuses:
             self.keep(w_new, f2, g2, bool(ok.all()))
         return w_new
@@ -169,23 +182,26 @@ class FullBatch(QuasiNewton):
 
     def direction(self, g1: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
         """p = -H g1, or -g1 and a cleared matrix where that does not descend; and its slope."""
-        p = self.matrix.times(self, g1) * -self.rate()
+        p = self.matrix.times(self, g1).mul_(-self.rate())
         slope = dot(g1, p)
         down = slope < 0
+        if not self.option("capturable") and bool(down.all()):
+            return p, slope
         away = finite & ~down
         p = blend(down, p, -g1 * self.rate())
-        if self.option("capturable") or bool(away.any()):
-            self.matrix.clear(self, away)
-            self.memory["learnt"].logical_and_(~away)
-            self.count("n_resets", away)
-            slope = dot(g1, p)
-        return p, slope
+        self.matrix.clear(self, away)
+        self.memory["learnt"].logical_and_(~away)
+        self.count("n_resets", away)
+        return p, dot(g1, p)
 
     def first_length(self, g1: Tensor) -> Tensor:
         """The trial length: 1, or min(1, 1 / ||g1||_1) before anything is learnt."""
-        one = torch.ones_like(g1[..., 0])
+        learnt = self.memory["learnt"]
+        one = torch.ones(learnt.shape, dtype=g1.dtype, device=g1.device)
+        if self.lone and learnt:
+            return one
         size = g1.abs().sum(-1)
-        return torch.where(self.memory["learnt"] | (size == 0), one, torch.minimum(one, 1 / size))
+        return torch.where(learnt | (size == 0), one, torch.minimum(one, 1 / size))
 
     def search(self, point: Tensor, f: Tensor, g1: Tensor, p: Tensor, slope: Tensor) -> Found:
         """Search from ``point`` along p; f and slope are loss and derivative there."""
@@ -210,7 +226,7 @@ class FullBatch(QuasiNewton):
             return self.found(point, p, armijo.alpha, armijo.ok | self.takes_last(slope), armijo.loss)
 
         def evaluate(alpha: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-            at = point + col(alpha) * p
+            at = torch.addcmul(point, p, col(alpha))
             f, g = self.evaluate(at)
             return f, dot(g, p), (g, at)
 
@@ -220,7 +236,9 @@ class FullBatch(QuasiNewton):
         searched = _linesearch.lockstep(along, evaluate, limit, slope, alpha)
         ok = searched.alpha > 0
         g, at = searched.payload
-        return Found(col(blend(ok, searched.alpha, 0.0)) * p, ok, at, searched.loss, g)
+        unit = self.lone and searched.alpha == 1
+        s = p if unit else p * col(torch.where(ok, searched.alpha, 0.0))
+        return Found(s, ok, at, searched.loss, g)
 
     def found(self, point: Tensor, p: Tensor, alpha: Tensor, ok: Tensor, loss: Tensor | None = None) -> Found:
         """The end of a search that knows no gradient there."""

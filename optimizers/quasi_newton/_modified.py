@@ -54,21 +54,30 @@ class Modified(FullBatch):
         self.memory["lipschitz"].mul_(~drop)
 
     def search(self, point: Tensor, f: Tensor, g1: Tensor, p: Tensor, slope: Tensor) -> Found:
-        """The unit step where it is good enough, else the explicit one."""
-        L = self.memory["lipschitz"]
+        """The unit step where it is good enough, else the explicit one; Armijo's rule where there is no L yet."""
         if self.option("step") == "backtracking" or self.k == 0:
             return super().search(point, f, g1, p, slope)
-        alpha = self.first_length(g1)
-        at = point + blend(alpha == 1, p, alpha.unsqueeze(-1) * p)
+        missing = self.memory["lipschitz"] == 0
+        if self.option("capturable") or not bool(missing.any()):
+            return self.explicit(point, f, p, slope)
+        searched = super().search(point, f, g1, p, slope)
+        if bool(missing.all()):
+            return searched
+        explicit = self.explicit(point, f, p, slope)
+        s = blend(missing, searched.s, explicit.s)
+        return Found(s, torch.where(missing, searched.ok, explicit.ok), point + s, None, None)
+
+    def explicit(self, point: Tensor, f: Tensor, p: Tensor, slope: Tensor) -> Found:
+        """a = 1 or -delta slope / (L ||p||^2)."""
+        L, at = self.memory["lipschitz"], point + p
         new = self.loss(at)
         limit = f + 10 * torch.finfo(f.dtype).eps * f.abs()
-        good = torch.isfinite(new) & (new <= limit + self.eta * alpha * slope)
+        good = torch.isfinite(new) & (new <= limit + self.eta * slope)
         pp = dot(p, p)
         delta = torch.where(pp > 1e6, 1e-7, 1e-4).to(pp.dtype)
         usable = (pp > 0) & (L > 0)
         short = -delta * slope / torch.where(usable, L * pp, 1.0)
-        alpha = torch.where(good, alpha, torch.where(usable, short, alpha))
         ok = torch.isfinite(slope) & (slope < 0) & (good | usable)
-        if self.reuses and bool(good.all()):
-            return Found(at - point, ok, at, new, None)  # the same vector: no second writing of weights
-        return self.found(point, p, alpha, ok, None)
+        if not self.option("capturable") and bool(good.all()):
+            return Found(p, ok, at, new, None)  # the same vector: no second writing of weights
+        return self.found(point, p, torch.where(good, 1.0, short), ok, None)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from torch import Tensor
+
 from optimizers._options import Params, Rate, given
 from optimizers.quasi_newton._full_batch import FullBatch, Search
-from optimizers.quasi_newton._lbfgs import LimitedMemory
+from optimizers.quasi_newton._lone import FullBatchMemory, lone_step
 
 __all__ = ["LBFGS"]
 
@@ -28,10 +30,17 @@ class LBFGS(FullBatch):
         common: line search (see ``_full_batch``) and common options.
     """
 
-    matrix = LimitedMemory()
+    matrix = FullBatchMemory()
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, m: int = 10, eps: float = 1e-8, h0: str = "newest",
         **common: Unpack[Search],
     ) -> None:  # fmt: skip
         super().__init__(params, given(locals()))
+
+    def move(self, w: Tensor) -> Tensor:
+        """One step; of one network with the usual search on host numbers."""
+        done = None
+        if self.lone and self.reuses and self.option("line_search") == "strong_wolfe":
+            done = lone_step(self, w)
+        return super().move(w) if done is None else done

@@ -14,7 +14,7 @@ from typing import Unpack
 
 from optimizers._options import Params, Rate, given
 from optimizers.quasi_newton._full_batch import FullBatch, Search
-from optimizers.quasi_newton._lbfgs import LimitedMemory
+from optimizers.quasi_newton._lone import FullBatchMemory
 
 __all__ = ["LMoQ"]
 
@@ -31,7 +31,7 @@ class LMoQ(FullBatch):
 
     estimate = "momentum"
     default_search = "armijo"
-    matrix = LimitedMemory()
+    matrix = FullBatchMemory()
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, mu: Rate = 0.8, m: int = 10, eps: float = 1e-8, h0: str = "mean",

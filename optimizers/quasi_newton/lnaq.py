@@ -16,7 +16,7 @@ from typing import Unpack
 
 from optimizers._options import Params, Rate, given
 from optimizers.quasi_newton._full_batch import FullBatch, Search
-from optimizers.quasi_newton._lbfgs import LimitedMemory
+from optimizers.quasi_newton._lone import FullBatchMemory
 
 __all__ = ["LNAQ"]
 
@@ -34,7 +34,7 @@ class LNAQ(FullBatch):
     estimate = "lookahead"
     default_search = "armijo"
     restarts = True
-    matrix = LimitedMemory()
+    matrix = FullBatchMemory()
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, mu: Rate = 0.8, m: int = 10, eps: float = 1e-8, h0: str = "mean",

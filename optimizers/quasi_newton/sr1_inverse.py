@@ -30,7 +30,7 @@ class SR1Inverse(FullBatch):
 
     Args:
         params: parameters or groups; lr: factor of directions.
-        eps: least cosine of u and y; rescale: H = (s'y / y'y) I before the first pair.
+        eps: least cosine of u and y; rescale: H = (s'y / y'y) I before the first pair, which that makes useless.
         max_numel: refuse more parameters than this.
         common: line search (see ``_full_batch``) and common options.
     """
@@ -38,7 +38,7 @@ class SR1Inverse(FullBatch):
     matrix = DenseInverse(sr1, "lsr1")
 
     def __init__(
-        self, params: Params, lr: Rate = 1.0, *, eps: float = 1e-8, rescale: bool = True, max_numel: int = 10_000,
+        self, params: Params, lr: Rate = 1.0, *, eps: float = 1e-8, rescale: bool = False, max_numel: int = 10_000,
         **common: Unpack[Search],
     ) -> None:  # fmt: skip
         super().__init__(params, given(locals()))
