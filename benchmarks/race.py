@@ -187,8 +187,8 @@ def run(task: Task, label: str, method: Method, *, quiet: bool = True) -> list[d
     """One method on all members of a task.
 
     Returns:
-        A row a member. Its seconds are those of the whole population up to this member's end, and its metric
-        ``population`` says how many members that were.
+        A row a member. Seconds and evaluations are those of the whole population up to this member's end, and the
+        metric ``population`` says how many members that were.
     """
     pool = _Pool(task, method)
     with tqdm(total=task.steps, desc=f"{task.name} {label}", disable=quiet) as bar:
