@@ -171,12 +171,12 @@ class VectorOptimizer(torch.optim.Optimizer):
         """The memory before the first step, for weights w (*members, n)."""
         return {}
 
-    def weights(self) -> Tensor:
+    def gathered(self) -> Tensor:
         """The parameters as a vector (*members, n)."""
         return self.layout.gather()
 
     def _begin(self) -> Tensor:
-        w = self.weights()
+        w = self.gathered()
         if "k" not in self.memory:
             zeros = {name: torch.zeros(w.shape[:-1], dtype=torch.int64, device=w.device) for name in COUNTERS}
             self.memory.update({"k": 0, **dict.fromkeys(EVALUATIONS, 0), **zeros})

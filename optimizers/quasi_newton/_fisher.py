@@ -6,8 +6,8 @@ at the anchor (the average before), the member goes back to the anchor and forge
 
     s = average - anchor,   y = F' F s / |F|,   kept where s'y > eps y'y
 
-H0 = diag(1 / sqrt(sum_j g_j^2 + eps)) over the gradients in F. Its sum is kept up to date as gradients enter and leave
-and is computed anew at each aggregation, so that rounding does not stay.
+H0 = diag(1 / sqrt(sum_j g_j^2 + eps)) over the gradients in F. Its sum is kept up to date in float64 as gradients enter
+and leave and is computed anew once a turn of the ring, so that rounding does not stay.
 
 Source: Keskar and Berahas 2016 (adaQN); Indrapriyadarsini et al. 2020 (aSNAQ). Differs: see adaqn and asnaq.
 """
@@ -41,7 +41,8 @@ class Fisher(QuasiNewton):
         memory["F"] = w.new_zeros(*members, mF, w.shape[-1])
         memory["held"] = w.new_zeros(*members, mF)  # 1 where F has a gradient
         memory["turn"] = torch.zeros(1, dtype=torch.int64, device=w.device)
-        for name in ("squares", "w_sum", "w_anchor"):
+        memory["squares"] = torch.zeros_like(w, dtype=torch.float64)
+        for name in ("w_sum", "w_anchor"):
             memory[name] = torch.zeros_like(w)
         return memory
 
@@ -57,7 +58,7 @@ class Fisher(QuasiNewton):
 
     def diagonal(self, squares: Tensor) -> Tensor:
         """H0 of a sum of squares, (*members, n)."""
-        return (squares + self.option("eps")).rsqrt()
+        return (squares + self.option("eps")).rsqrt_().to(self.layout.dtype)
 
     def remember(self, g: Tensor, ok: Tensor) -> None:
         """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""
@@ -66,12 +67,13 @@ class Fisher(QuasiNewton):
         g = blend(ok, g, 0.0)
         rule = self.option("h0")
         if rule == "fifo":
-            leaving = F.index_select(-2, turn).squeeze(-2) * held.index_select(-1, turn)
-            squares.addcmul_(g, g).addcmul_(leaving, leaving, value=-1).clamp_(min=0)
+            leaving = (F.index_select(-2, turn).squeeze(-2) * held.index_select(-1, turn)).double()
+            entering = g.double()
+            squares.addcmul_(entering, entering).addcmul_(leaving, leaving, value=-1).clamp_(min=0)
         elif rule == "adagrad":
-            squares.addcmul_(g, g)
+            squares.add_(g * g)
         else:
-            squares.mul_(0.99).addcmul_(g, g, value=0.01)
+            squares.mul_(0.99).add_(g * g, alpha=0.01)
         F.index_copy_(-2, turn, g.unsqueeze(-2))
         held.index_copy_(-1, turn, col(ok.to(held.dtype)))
         turn.add_(1).remainder_(self.option("mF"))
@@ -113,7 +115,9 @@ class Fisher(QuasiNewton):
             self.memory["squares"].mul_(col(~drop))
 
     def refresh(self) -> None:
-        """The sum of squares, exactly."""
-        if self.option("h0") == "fifo":
+        """The sum of squares, exactly, once a turn of the ring."""
+        L = int(self.option("L"))
+        turns = -(-int(self.option("mF")) // L)
+        if self.option("h0") == "fifo" and ((self.k + 1) // L) % turns == 0:
             F, held = self.memory["F"], self.memory["held"]
             self.memory["squares"].copy_(combine(held, F * F))

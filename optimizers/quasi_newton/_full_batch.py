@@ -108,13 +108,13 @@ class FullBatch(QuasiNewton):
             return memory["f_at"], memory["g_at"]
         return self.evaluate(point)
 
-    def weights(self) -> Tensor:
+    def gathered(self) -> Tensor:
         """The parameters as a vector: of the last step, if they still stand there."""
         memory = self.memory
         if memory.get("known") and self.layout.holds(memory["w_at"]):
             found: Tensor = memory["w_at"]
             return found
-        return super().weights()
+        return super().gathered()
 
     def keep(self, w: Tensor, f: Tensor, g: Tensor, everywhere: bool) -> None:
         """Remember an evaluation for the next step."""
