@@ -4,8 +4,8 @@ A task is a population of small problems, one a seed: parameters stacked along a
 weights and batch orders come from the seed alone, so every method of a trial starts and is fed equally.
 
 A trial ends where the norm of a step's last gradient is at most the task's tolerance, where its weights have not
-changed in a hundred steps, or at the task's last step; what its row says was measured then. Members that have ended
-stay in the population, with a loss of zero: a member's results do not depend on its neighbours.
+changed in a hundred steps, or at the task's last step; what its row says was measured then. The others go on without
+it: a member's results do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -70,6 +70,10 @@ class Task(ABC):
 
     def __init__(self, seeds: Sequence[int], steps: int) -> None:
         self.seeds, self.steps = tuple(seeds), steps
+
+    def keep(self, places: list[int]) -> None:
+        """Go on with some of the members."""
+        self.params = [one.detach()[places].requires_grad_() for one in self.params]
 
     @abstractmethod
     def losses(self, step: int, call: int) -> Tensor:
@@ -209,18 +213,16 @@ class _Pool:
 
     def __init__(self, task: Task, method: Method) -> None:
         self.task = task
-        options = dict(method.options)
-        if hasattr(optimizers.pick(method.optimizer), "populations"):
-            options["member_dims"] = int(_is_population(method.optimizer))
-        self.optimizer = optimizers.make(method.optimizer, task.params, **options)
-        self.step_of: Callable[[Any], Any] = self.optimizer.step  # torch's stubs know closures without arguments only
+        self.name, self.options = method.optimizer, dict(method.options)
+        if hasattr(optimizers.pick(self.name), "populations"):
+            self.options["member_dims"] = int(_is_population(self.name))
+        self.optimizer = optimizers.make(self.name, task.params, **self.options)
         self.step, self.calls, self.loss = 0, 0, math.nan
         self.evaluations = {"losses": 0, "gradients": 0}
         self.norms = torch.full((len(task.seeds),), math.inf)
         self.running = list(range(len(task.seeds)))
         self.ended: dict[int, dict[str, Any]] = {}
-        self.alive = torch.ones(len(task.seeds), dtype=torch.bool)
-        self.marks, self.curve = task.marks(), dict[int, dict[str, list[float | None]]]()
+        self.marks, self.curve = task.marks(), dict[int, dict[str, dict[int, float | None]]]()
         self.before = [one.detach().clone() for one in task.params]
         self.start = (time.perf_counter(), time.process_time())
 
@@ -228,8 +230,6 @@ class _Pool:
         """Losses (members,) of this step's batch; back-propagates their sum."""
         with torch.set_grad_enabled(backward):
             losses = self.task.losses(self.step, self.calls)
-            if self.ended:  # a flat loss costs no search
-                losses = torch.where(self.alive, losses, 0.0)
         if backward:
             for one in self.task.params:
                 one.grad = None
@@ -241,42 +241,69 @@ class _Pool:
     def advance(self) -> None:
         """One step of every member."""
         self.calls = 0
-        losses = self.step_of(self.closure)
+        step: Callable[[Any], Any] = self.optimizer.step  # torch's stubs know closures without arguments only
+        losses = step(self.closure)
         self.step += 1
         if self.step in self.marks:
-            self.curve[self.step] = {name: _rounded(values) for name, values in self.task.measure().items()}
+            self.curve[self.step] = self.measured()
         squares = [one.grad.flatten(1).square().sum(1) for one in self.task.params if one.grad is not None]
         self.norms = torch.stack(squares).sum(0).sqrt()
         if self.task.tolerance:
             small = (self.norms <= self.task.tolerance).tolist()
-            self.end([member for member in self.running if small[member]], "converged")
-        if self.step % STILL == 0:
+            self.end([member for member, ended in zip(self.running, small, strict=True) if ended], "converged")
+        if self.running and self.step % STILL == 0:
             self.loss = float(losses.detach().mean())
             pairs = zip(self.before, self.task.params, strict=True)
             still = torch.stack([(old == new).flatten(1).all(1) for old, new in pairs]).all(0).tolist()
-            self.end([member for member in self.running if still[member]], "stalled")
             self.before = [one.detach().clone() for one in self.task.params]
+            self.end([member for member, ended in zip(self.running, still, strict=True) if ended], "stalled")
+
+    def measured(self) -> dict[str, dict[int, float | None]]:
+        """Metric -> member -> value now."""
+        found = self.task.measure().items()
+        return {name: dict(zip(self.running, _rounded(values), strict=True)) for name, values in found}
 
     def end(self, members: list[int], how: str) -> None:
         """Note what is measured where members end."""
         if not members:
             return
         seconds = (time.perf_counter() - self.start[0], time.process_time() - self.start[1])
-        measured = {name: _rounded(values) for name, values in self.task.measure().items()}
+        measured = self.measured()
         counters = self.optimizer.counters() if hasattr(self.optimizer, "counters") else {}
         norms = _rounded(self.norms)
         for member in members:
+            place = self.running.index(member)
             curve = {name: [found[name][member] for found in self.curve.values()] for name in measured}
             metrics: dict[str, Any] = {name: values[member] for name, values in measured.items()}
-            metrics |= {"end": how, "gradient_norm": norms[member], "population": len(self.task.seeds)}
+            metrics |= {"end": how, "gradient_norm": norms[place], "population": len(self.task.seeds)}
             metrics["curve"] = {"step": list(self.curve), **curve}
-            counts = {name: one[member] if isinstance(one, list) else one for name, one in counters.items()}
+            counts = {name: one[place] if isinstance(one, list) else one for name, one in counters.items()}
             self.ended[member] = {
                 "step": self.step, "metrics": metrics, "counters": counts, "evaluations": dict(self.evaluations),
                 "wall_seconds": seconds[0], "cpu_seconds": seconds[1],
             }  # fmt: skip
-        self.running = [member for member in self.running if member not in self.ended]
-        self.alive[members] = False
+        left = [place for place, member in enumerate(self.running) if member not in self.ended]
+        if left:
+            self.keep(left)
+        self.running = [self.running[place] for place in left]
+
+    def keep(self, places: list[int]) -> None:
+        """Go on with some of the members: their weights and what the optimizer remembers about them."""
+        memory = _narrowed(self.optimizer.state_dict()["state"], len(self.running), torch.tensor(places))
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.task.keep(places)
+        self.optimizer = optimizers.make(self.name, self.task.params, **self.options)
+        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
+        self.before = [one[places] for one in self.before]
+
+
+def _narrowed(memory: Any, many: int, places: Tensor) -> Any:
+    """An optimizer's memory with some of its members; axis 0 or 1 of a tensor is that of the members."""
+    if isinstance(memory, dict):
+        return {name: _narrowed(one, many, places) for name, one in memory.items()}
+    if not isinstance(memory, Tensor) or many not in memory.shape[:2]:
+        return memory
+    return memory.index_select(tuple(memory.shape).index(many), places)
 
 
 def _rounded(values: Tensor) -> list[float | None]:

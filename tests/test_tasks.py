@@ -154,6 +154,22 @@ def test_a_population_does_what_its_trials_do_alone(kind, label, members, steps,
         assert together[seed]["evaluations"]["gradients"] >= alone["evaluations"]["gradients"] > 0
 
 
+@pytest.mark.parametrize("label", ["adam", "adagrad", "bfgs", "mbfgs", "mnaq-0.95", "amnaq"])
+def test_members_go_on_as_before_when_others_have_ended(label, monkeypatch):
+    method = FunctionModelling.methods[label]
+    monkeypatch.setattr(FunctionModelling, "methods", {label: method})
+    norms = [row["metrics"]["gradient_norm"] for row in run(FunctionModelling(range(6), 12), label, method)]
+    monkeypatch.setattr(FunctionModelling, "tolerance", sorted(norms)[2] * 1.0001)
+    together = run(FunctionModelling(range(6), 30), label, method)
+    ends = [(row["step"], row["metrics"]["end"]) for row in together]
+    assert len(set(ends)) > 1  # some end earlier than others
+    for seed, row in enumerate(together):
+        (alone,) = run(FunctionModelling([seed], 30), label, method)
+        assert (alone["step"], alone["metrics"]["end"]) == ends[seed]
+        np.testing.assert_allclose(alone["metrics"]["loss"], row["metrics"]["loss"], rtol=1e-6)
+        assert len(row["metrics"]["curve"]["loss"]) == len(alone["metrics"]["curve"]["loss"])
+
+
 def test_every_method_of_a_trial_starts_equally(tmp_path, monkeypatch):
     monkeypatch.setattr(FunctionModelling, "fast_steps", 3)
     rows = race(FunctionModelling, ["adam", "rmsprop", "torch.sgd"], range(2), tmp_path / "rows", fast=True)

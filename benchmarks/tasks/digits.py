@@ -84,6 +84,13 @@ class Digits(Task):
         self.variances = [torch.ones_like(mean) for mean in self.means]
         self.best = torch.zeros(len(seeds), dtype=torch.float64)
 
+    def keep(self, places: list[int]) -> None:
+        """Go on with some of the members."""
+        super().keep(places)
+        self.members = [self.members[place] for place in places]
+        self.means, self.variances = ([one[places] for one in kept] for kept in (self.means, self.variances))
+        self.best = self.best[places]
+
     def losses(self, step: int, call: int) -> Tensor:
         """Cross entropy of each member's batch; the first call of a step moves the running statistics."""
         drawn = torch.stack([member.batch(step) for member in self.members])  # (members, batch)
