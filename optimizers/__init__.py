@@ -4,6 +4,8 @@ from optimizers import ASNAQ, OLMoQ
 names()                               every name
 pick("asnaq")                         the class
 make("torch.adam", params, lr=1e-3)   an optimizer
+robbins_monro(optimizer, tau)         the schedule lr tau / (tau + k)
+cg(product, b), pcg(...)              conjugate gradients for many members at once
 
 A method is a file of ``first_order``, ``quasi_newton``, ``second_order`` or ``learned`` without a leading underscore;
 its class is the first name of the file's ``__all__``, spelt like the file but for capitals and underscores.
@@ -24,8 +26,21 @@ import torch
 
 from optimizers._base import VectorOptimizer
 from optimizers._options import nearest
+from optimizers.schedules import robbins_monro
+from optimizers.second_order._cg import cg, pcg
 
-__all__ = ["check_options", "default_lr", "default_options", "make", "names", "pick"]
+__all__ = [
+    "VectorOptimizer",
+    "cg",
+    "check_options",
+    "default_lr",
+    "default_options",
+    "make",
+    "names",
+    "pcg",
+    "pick",
+    "robbins_monro",
+]
 
 FOLDERS = ("first_order", "quasi_newton", "second_order", "learned")
 
