@@ -80,6 +80,8 @@ class VectorOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         defaults = {**COMMON, **defaults}
         require(defaults["member_dims"] in (0, 1), "member_dims", defaults["member_dims"], "0 or 1")
+        limit = defaults.get("max_numel", 1)
+        require(limit >= 1, "max_numel", limit, "at least 1")
         if defaults["member_dims"] and not self.populations:
             raise ValueError(f"{type(self).__name__} moves one network; member_dims=1 is not possible")
         super().__init__(params, defaults)
@@ -356,6 +358,7 @@ class VectorOptimizer(torch.optim.Optimizer):
         if memory:
             kept = {name: one.clone() if isinstance(one, Tensor) else deepcopy(one) for name, one in memory.items()}
             kept["made_by"], kept["dtype"] = type(self).__name__, str(self.layout.dtype)
+            kept["shape"] = list(self.layout.shape)
             found["state"] = {**found["state"], "global": kept}
         return found
 
@@ -374,10 +377,13 @@ class VectorOptimizer(torch.optim.Optimizer):
             if name in self.defaults and saved.get(name) != self.option(name):
                 own = self.option(name)
                 raise ValueError(f"the checkpoint has {name} = {saved.get(name)!r}; this optimizer has {own!r}")
+        layout = self.layout
+        shape = kept.pop("shape", list(layout.shape))
+        if shape != list(layout.shape):
+            raise ValueError(f"the checkpoint is of weights {shape} (members, n); these are {list(layout.shape)}")
         super().load_state_dict({**state_dict, "state": {}})
         if not kept:
             return
-        layout = self.layout
         fresh = {}
         for name, one in kept.items():
             if isinstance(one, Tensor) and name not in self.on_host:
@@ -393,6 +399,6 @@ class VectorOptimizer(torch.optim.Optimizer):
 def takes_backward(closure: Closure) -> bool:
     """Whether a closure has an argument ``backward``."""
     code = getattr(closure, "__code__", None)
-    if code is not None:
+    if code is not None and not hasattr(closure, "__wrapped__"):
         return "backward" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     return "backward" in inspect.signature(closure).parameters

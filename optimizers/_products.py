@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from optimizers._vector import dot
+from optimizers._vector import dense, dot
 
 if TYPE_CHECKING:
     from optimizers._base import VectorOptimizer
@@ -129,7 +129,11 @@ class Differentiated:
             found = torch.autograd.grad(
                 of, self.params, along, create_graph=create_graph, retain_graph=True, allow_unused=True
             )
-        return [torch.zeros_like(p) if g is None else g for g, p in zip(found, self.params, strict=True)]
+        if create_graph:
+            parts = iter(found)
+            self.used = [one.requires_grad and next(parts) is not None for one in self.optimizer.layout.params]
+            """for each parameter whether the loss uses it"""
+        return [torch.zeros_like(p) if g is None else dense(g) for g, p in zip(found, self.params, strict=True)]
 
     def flat(self, grads: Sequence[Tensor]) -> Tensor:
         """One vector (*members, n) from a tensor for each parameter that is not frozen."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "blend", "col", "dot", "norm", "unit"]
+__all__ = ["Layout", "blend", "col", "dense", "dot", "norm", "unit"]
 
 
 class Layout:
@@ -86,17 +86,24 @@ class Layout:
             grad = one.grad
             if grad is None:
                 grad = torch.zeros_like(one)
-            elif grad.is_sparse:
-                raise TypeError(
-                    "sparse gradients are not supported: curvature would make them dense; use a dense layer"
-                )
-            found.append(grad.detach())
+            found.append(dense(grad).detach())
         return self._flat(found)
 
     def parts(self, w: Tensor) -> list[Tensor]:
         """Views of a vector (*members, n) in the shapes of the parameters."""
         pieces = w.split(self.sizes, -1)
         return [piece.view(one.shape) for piece, one in zip(pieces, self.params, strict=True)]
+
+
+def dense(grad: Tensor) -> Tensor:
+    """A gradient, refused where it is sparse.
+
+    Raises:
+        TypeError: a sparse gradient.
+    """
+    if grad.layout is not torch.strided:
+        raise TypeError("sparse gradients are not supported: curvature would make them dense; use a dense layer")
+    return grad
 
 
 def col(x: Tensor) -> Tensor:

@@ -63,11 +63,21 @@ def advance(
 
     ``sizes``, the numbers of coordinates of each tensor, play no part: coordinates do not know each other.
     """
-    x = log_and_sign(g).reshape(-1, 2)
-    h1, c1, h2, c2 = (state[name].reshape(-1, UNITS) for name in STATE)
-    none = torch.zeros_like(phi["b1"])  # torch's cell has two biases, one is enough
-    h1, c1 = torch.lstm_cell(x, (h1, c1), phi["w_x1"], phi["w_h1"], phi["b1"], none)
-    h2, c2 = torch.lstm_cell(h1, (h2, c2), phi["w_x2"], phi["w_h2"], phi["b2"], none)
-    step = SCALE * (h2 @ phi["w_out"] + phi["b_out"])
-    states = (one.view(*g.shape, UNITS) for one in (h1, c1, h2, c2))
-    return step.view(g.shape), dict(zip(STATE, states, strict=True))
+    h1, c1, h2, c2 = (state[name] for name in STATE)
+    h1, c1 = _cell(phi, "1", log_and_sign(g), h1, c1)
+    h2, c2 = _cell(phi, "2", h1, h2, c2)
+    step = SCALE * (linear(h2, phi["w_out"].unsqueeze(-1)).squeeze(-1) + phi["b_out"])
+    return step, dict(zip(STATE, (h1, c1, h2, c2), strict=True))
+
+
+def _cell(phi: dict[str, Tensor], layer: str, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """A long short-term memory cell, gates in the order in, forget, cell, out: (h, c), each (*members, n, units)."""
+    gates = linear(x, phi[f"w_x{layer}"].T) + linear(h, phi[f"w_h{layer}"].T) + phi[f"b{layer}"]
+    enter, forget, cell, leave = gates.chunk(4, -1)
+    c = forget.sigmoid() * c + enter.sigmoid() * cell.tanh()
+    return leave.sigmoid() * c.tanh(), c
+
+
+def linear(x: Tensor, W: Tensor) -> Tensor:
+    """x W, (*members, rows, out), each member by a product of its own, so that its bits do not depend on its place."""
+    return torch.bmm(x, W.expand(len(x), *W.shape)) if x.ndim == 3 else x @ W

@@ -21,6 +21,8 @@ import math
 import torch
 from torch import Tensor
 
+from optimizers.learned._coordinate_lstm import linear
+
 __all__ = ["SHAPES", "STATE", "advance", "begin", "fresh", "unit_rms", "vary"]
 
 PARAM, TENSOR, WHOLE = 10, 20, 20
@@ -110,18 +112,20 @@ def advance(
     """One step: from weights of the network, state and gradients (*members, n) to (step, state)."""
     average, square, scaled, x = _inputs(state, g)
     tensor, whole = state["tensor"], state["whole"].unsqueeze(-2)
-    bias = tensor @ phi["tensor_to_param"].T + whole @ phi["whole_to_param"].T + phi["to_param_b"]
+    bias = linear(tensor, phi["tensor_to_param"].T) + linear(whole, phi["whole_to_param"].T) + phi["to_param_b"]
     param = _gated(phi, "param", x, state["param"], _spread(bias, sizes))
     below = _mean(torch.cat([param, x], -1), sizes)
-    tensor = _gated(phi, "tensor", below, tensor, whole @ phi["whole_to_tensor"].T + phi["to_tensor_b"])
-    whole = _gated(phi, "whole", tensor.mean(-2), state["whole"], None)
+    tensor = _gated(phi, "tensor", below, tensor, linear(whole, phi["whole_to_tensor"].T) + phi["to_tensor_b"])
+    whole = _gated(phi, "whole", tensor.mean(-2, keepdim=True), whole, None).squeeze(-2)
 
-    direction = unit_rms(param @ phi["w_update"] + scaled @ phi["w_shortcut"], sizes)
+    direction = unit_rms(_number(param, phi["w_update"]) + _number(scaled, phi["w_shortcut"]), sizes)
     log_lr = state["log_lr"]
-    raised = log_lr + param @ phi["w_lr"] + phi["b_lr"]
+    raised = log_lr + _number(param, phi["w_lr"]) + phi["b_lr"]
     raised = raised + (raised.clamp(-LIMIT, LIMIT) - raised).detach()  # meta-gradients pass through the clip
     keep = phi["keep_logit"].sigmoid()
-    decays = torch.stack([param @ phi["w_decay"] + phi["b_decay"], param @ phi["w_square"] + phi["b_square"]], -1)
+    decays = torch.stack(
+        [_number(param, phi["w_decay"]) + phi["b_decay"], _number(param, phi["w_square"]) + phi["b_square"]], -1
+    )
     new = (param, tensor, whole, keep * log_lr + (1 - keep) * raised, average, square, decays.sigmoid())
     return -(raised + phi["offset"]).exp() * direction, dict(zip(STATE, new, strict=True))
 
@@ -142,14 +146,19 @@ def _inputs(state: dict[str, Tensor], g: Tensor) -> tuple[Tensor, Tensor, Tensor
     return average, square, scaled, x
 
 
+def _number(x: Tensor, weights: Tensor) -> Tensor:
+    """A number from the features of each coordinate, (*members, n)."""
+    return linear(x, weights.unsqueeze(-1)).squeeze(-1)
+
+
 def _gated(phi: dict[str, Tensor], name: str, x: Tensor, h: Tensor, bias: Tensor | None) -> Tensor:
     """A gated recurrent unit whose gates get an additional bias (..., 3 units) from the levels above."""
     units = h.shape[-1]
-    gates = torch.cat([x, h], -1) @ phi[f"{name}_gates"].T + phi[f"{name}_gates_b"]
+    gates = linear(torch.cat([x, h], -1), phi[f"{name}_gates"].T) + phi[f"{name}_gates_b"]
     if bias is not None:
         gates = gates + bias[..., : 2 * units]
     reset, keep = gates.sigmoid().split(units, -1)
-    new = torch.cat([x, reset * h], -1) @ phi[f"{name}_new"].T + phi[f"{name}_new_b"]
+    new = linear(torch.cat([x, reset * h], -1), phi[f"{name}_new"].T) + phi[f"{name}_new_b"]
     if bias is not None:
         new = new + bias[..., 2 * units :]
     return keep * h + (1 - keep) * new.tanh()

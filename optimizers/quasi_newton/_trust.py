@@ -161,6 +161,7 @@ class TrustRegion(VectorOptimizer):
         taken = self.matrix.update(self, s, y, learns)
         self.count("n_accepted", taken)
         self.count("n_rejected", finite & ~ok)
+        self.count("n_nonfinite", finite & ~finite2)
         self.settle(ok, finite, mu, s, f2)
         w_new = blend(ok, trial, w)
         if not self.stochastic:

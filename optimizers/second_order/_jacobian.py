@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers._vector import Layout
+from optimizers._vector import Layout, dense
 
 __all__ = ["FORMS", "jacobian", "times", "triangular"]
 
@@ -89,5 +89,5 @@ def _flat(found: list[Tensor | None], of: list[Tensor], layout: Layout, size: in
     for one, length in zip(layout.params, layout.sizes, strict=True):
         grad = given.get(id(one))
         empty = (size, *layout.members, length)
-        parts.append(one.new_zeros(empty) if grad is None else grad.reshape(empty))
+        parts.append(one.new_zeros(empty) if grad is None else dense(grad).reshape(empty))
     return torch.cat(parts, -1)

@@ -65,11 +65,20 @@ class Sampled(VectorOptimizer):
         x = torch.stack(drawn) if kept.ndim > 1 else drawn[0]
         return x.to(w.device, w.dtype).expand(*w.shape[:-1], *shape)
 
+    def _used(self, used: list[bool]) -> Tensor:
+        """1 for the coordinates of parameters that the loss uses, else 0, (n,): frozen ones must not be moved."""
+        layout = self.layout
+        sizes = zip(used, layout.sizes, strict=True)
+        parts = [torch.full((size,), float(one), dtype=layout.dtype, device=layout.device) for one, size in sizes]
+        return torch.cat(parts)
+
     def sampled(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Loss (*members,), gradient (*members, n) and pairs S, Y (*members, m, n) at weights (*members, n)."""
         S = self.option("r") * self.directions(w)
         if self.option("pairs") == "products":
             at = Differentiated(self, w)
+            S = S * self._used(at.used)
             return at.loss, at.gradient, S, at.products(S)
         loss, g = self.evaluate(w)
+        S = S * self._used([one.grad is not None for one in self.layout.params])
         return loss, g, S, torch.stack([g - self.gradient(w - s) for s in S.unbind(-2)], -2)

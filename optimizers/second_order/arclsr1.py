@@ -86,6 +86,7 @@ class ARCLSR1(VectorOptimizer):
         **common: Unpack[Common],
     ) -> None:
         require(m >= 1, "m", m, "1 or larger")
+        require(sigma_max > 0, "sigma_max", sigma_max, "larger than 0")
         require(0 < sigma_min <= sigma <= sigma_max, "sigma", sigma, f"from sigma_min = {sigma_min} to {sigma_max}")
         require(0 < eta1 <= eta2 < 1, "eta1", eta1, f"0 < eta1 <= eta2 = {eta2} < 1")
         require(0 < gamma1 <= gamma2, "gamma1", gamma1, f"0 < gamma1 <= gamma2 = {gamma2}")

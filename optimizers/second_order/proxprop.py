@@ -25,6 +25,7 @@ from torch.nn import Module
 
 from optimizers._base import Closure, takes_backward
 from optimizers._options import Params, checked, given, nearest, require
+from optimizers._vector import dense
 from optimizers.second_order._guarded import guarded_step
 from optimizers.second_order._layer_inputs import find_layers, proximal
 
@@ -253,7 +254,7 @@ class ProxProp(torch.optim.Optimizer):
         taus = {}
         for group in self.param_groups:
             for one in group["params"]:
-                plain[one], taus[id(one)] = one.grad, group["tau"]
+                plain[one], taus[id(one)] = None if one.grad is None else dense(one.grad), group["tau"]
                 if one.grad is not None:
                     one.grad = self._objective_gradient(one, group["weight_decay"])
         mode = self.option("mode")
@@ -306,7 +307,7 @@ class ProxProp(torch.optim.Optimizer):
         device = self.param_groups[0]["params"][0].device
         counters = {n: one.clone().to(device) if isinstance(one, Tensor) else one for n, one in counters.items()}
         self.state["global"] = counters  # type: ignore[index]
-        self.base.load_state_dict(state_dict["base"])
+        self.base.load_state_dict(copy.deepcopy(state_dict["base"]))
 
     def __getstate__(self) -> dict[str, Any]:
         own = {name: self.__dict__[name] for name in ("model", "base", "requires_closure")}
