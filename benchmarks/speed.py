@@ -3,16 +3,14 @@
     python -m benchmarks.speed [--only NAME ...] [--rounds 5]
 
 Each measure runs its two sides in turn, several rounds, and reports the median of the rounds' ratios beside the
-medians of both sides. One core, one thread; rows go to ``benchmarks/results/speed-DEVICE.jsonl`` when ``--write`` is
-given.
+medians of both sides; of counts one round. One core, one thread; rows go to ``benchmarks/results/speed-DEVICE.jsonl``
+when ``--write`` is given.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import platform
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,10 +25,13 @@ import torch
 import tyro
 from stable_baselines3 import DQN
 
-from agents import records
 from agents.config import TrainConfig
 from agents.training import build
+from benchmarks.closure_calls import closure_calls
+from benchmarks.growth import growths
+from benchmarks.measure import Measure, measured, write
 from benchmarks.plain_env import PlainRouting
+from benchmarks.speed_optimizers import lbfgs_iterations, populations, stochastic_steps
 from benchmarks.tables import text_table
 from routing_env import Problem, read_problem
 from routing_env.generators.published import published
@@ -44,17 +45,6 @@ __all__ = ["MEASURES", "Measure"]
 
 DATA = Path(os.environ.get("QUASIROUTE_DATA", "../shared/data")) / "ispd98"
 """where the circuits lie that do not come with the project"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-    """One comparison: two functions that do a known amount of work and return how much per second."""
-
-    what: str
-    unit: str
-    ours: Callable[[], float]
-    other: Callable[[], float] | None
-    against: str
 
 
 def moves_single() -> Iterator[Measure]:
@@ -248,24 +238,12 @@ MEASURES: dict[str, Callable[[], Iterator[Measure]]] = {
     "astar-netlist": astar_netlists,
     "negotiated": negotiated_ispd,
     "agent": agent_updates,
+    "lbfgs": lbfgs_iterations,
+    "stochastic": stochastic_steps,
+    "population": populations,
+    "growth": growths,
+    "calls": closure_calls,
 }
-
-
-def _measure(measure: Measure, rounds: int) -> dict[str, Any]:
-    measure.ours()
-    pairs = []
-    for _ in range(rounds):
-        pairs.append((measure.ours(), measure.other() if measure.other else None))
-    ours = statistics.median(pair[0] for pair in pairs)
-    both = [(a, b) for a, b in pairs if b is not None]
-    return {
-        "what": measure.what,
-        "unit": measure.unit,
-        "ours": ours,
-        "other": statistics.median(b for _, b in both) if both else None,
-        "ratio": statistics.median(a / b for a, b in both) if both else None,
-        "against": measure.against,
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,21 +264,14 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*target network.*")
     if unknown := set(asked.only) - set(MEASURES):
         raise SystemExit(f"no measure {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")
-    device = platform.processor() or platform.machine()
     rows = []
     for name in asked.only or MEASURES:
         for measure in MEASURES[name]():
-            row = _measure(measure, asked.rounds)
+            row = measured(measure, asked.rounds)
             rows.append(row)
             print(text_table([row]).split("\n")[-1], flush=True)
             if asked.write:
-                path = Path(__file__).parent / "results" / f"speed-{device}.jsonl"
-                path.parent.mkdir(exist_ok=True)
-                settings = {"rounds": asked.rounds}
-                record = records.row(
-                    task="speed", method=row["what"], settings=settings, seed=0, metrics=row, device=device
-                )
-                records.append_row(path, record)
+                write(measure, row, asked.rounds)
     print()
     print(text_table(rows))
 
