@@ -77,7 +77,8 @@ class DoubleDQN(DQN):
 
     Args:
         env: a VecEnv or gymnasium environment, with ``action_masks()`` unless ``masked`` is False.
-        optimizer, optimizer_options: by name, see the package ``optimizers``.
+        optimizer, optimizer_options: by name, see the package ``optimizers``. Every step has a batch of its own:
+            ``reuse`` is False unless it is given.
         learning_rate: None for the optimizer's own default; a number or a schedule of the remaining progress 1..0.
         masked: whether moves that change nothing are left out of exploration, greedy choice and target.
         reward_scale: rewards are multiplied by this before they are learnt from.
@@ -110,6 +111,8 @@ class DoubleDQN(DQN):
     ) -> None:
         chosen = dict(optimizer_options or {})
         optimizers.check_options(optimizer, chosen)
+        if "reuse" in optimizers.default_options(optimizer):
+            chosen.setdefault("reuse", False)  # the last gradient is of the last batch
         if learning_rate is not None and "lr" in chosen:
             raise ValueError("give the learning rate once: learning_rate or the optimizer's option lr")
         rate = chosen.pop("lr", None) if learning_rate is None else learning_rate
@@ -164,8 +167,8 @@ class DoubleDQN(DQN):
             policy.optimizer.step(self._closure(obs, moves, target))  # type: ignore[arg-type]  # a tensor is as good
         self._n_updates += gradient_steps
 
-    def _closure(self, obs: torch.Tensor, moves: torch.Tensor, target: torch.Tensor) -> Callable[[], torch.Tensor]:
-        """Loss and gradient at the current weights, on one batch."""
+    def _closure(self, obs: torch.Tensor, moves: torch.Tensor, target: torch.Tensor) -> Callable[..., torch.Tensor]:
+        """Loss and gradient at the current weights, on one batch; the loss alone with ``backward=False``."""
         parameters = [one for group in self.policy.optimizer.param_groups for one in group["params"]]
 
         def closure(backward: bool = True) -> torch.Tensor:
@@ -176,7 +179,7 @@ class DoubleDQN(DQN):
                 loss.backward()
                 if self.max_grad_norm < np.inf:
                     torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-            return loss.detach()
+            return loss.detach() if backward else loss  # on its graph for methods that differentiate it themselves
 
         return closure
 

@@ -232,8 +232,12 @@ def test_the_closure_gives_loss_and_gradient_at_the_current_weights():
         parameter.grad = None
     loss = closure(backward=False)
     assert loss.item() == closure().item()
-    closure(backward=False)
+    loss = closure(backward=False)
     assert all(parameter.grad is None for parameter in parameters)
+    gradients = torch.autograd.grad(loss, parameters)  # the loss is on its graph
+    closure()
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
 def test_gradients_are_clipped_inside_the_closure():
@@ -277,9 +281,17 @@ def test_the_target_stays_fixed_while_the_closure_is_evaluated(monkeypatch):
         ("torch.lbfgs", {"line_search_fn": "strong_wolfe", "max_iter": 4}),
         ("torch.rmsprop", {}),
         ("torch.sgd", {"momentum": 0.9, "nesterov": True}),
+        ("asnaq", {}),
+        ("olmoq", {"schedule": "constant"}),
+        ("adaqn", {}),
+        ("lbfgs", {"line_search": "armijo"}),
+        ("sqn", {"L": 5}),
+        ("newton_cg", {"cg_max": 3}),
+        ("hessian_free", {"product": "hessian", "cg_max": 3}),
+        ("slsr1", {}),
     ],
 )
-def test_any_of_torchs_optimizers_trains(name, options):
+def test_every_kind_of_optimizer_trains(name, options):
     agent = agent_on([netlist()] * 2, optimizer=name, optimizer_options=options, learning_rate=0.01, gradient_steps=2)
     before = weights(agent)
     agent.learn(200)
@@ -287,6 +299,16 @@ def test_any_of_torchs_optimizers_trains(name, options):
     assert any(not torch.equal(before[key], after[key]) for key in before)
     assert all(torch.isfinite(value).all() for value in after.values())
     assert agent._n_updates > 20
+
+
+def test_gradients_of_another_batch_are_not_taken_for_this_ones():
+    assert agent_on([netlist()], optimizer="lbfgs").policy.optimizer.option("reuse") is False
+    asked = agent_on([netlist()], optimizer="lbfgs", optimizer_options={"reuse": True})
+    assert asked.policy.optimizer.option("reuse") is True
+    agent = agent_on([netlist()], optimizer="lbfgs", gradient_steps=2)
+    agent.learn(100)
+    counters = agent.policy.optimizer.counters()
+    assert counters["n_gradients"] >= 2 * counters["k"] > 20, "the first gradient of every step is its own"
 
 
 def test_the_same_seed_gives_the_same_agent_and_another_seed_another():
@@ -509,15 +531,21 @@ def test_a_netlist_is_a_file_or_a_seed():
         problem_of("nowhere.gr")
 
 
-def test_stable_baselines_own_zip_brings_the_agent_back(tmp_path):
-    agent = agent_on([netlist()], optimizer="torch.rmsprop", loss="squared")
+@pytest.mark.parametrize("name", ["torch.rmsprop", "asnaq", "olmoq"])
+def test_stable_baselines_own_zip_brings_the_agent_back(name, tmp_path):
+    agent = agent_on([netlist()], optimizer=name, loss="squared")
     agent.learn(60)
     agent.save(tmp_path / "agent.zip")
     back = DoubleDQN.load(tmp_path / "agent.zip", device="cpu")
     obs = np.random.default_rng(0).uniform(-1, 1, (50, 12)).astype(np.float32)
     assert (back.predict(obs, deterministic=True)[0] == agent.predict(obs, deterministic=True)[0]).all()
-    assert isinstance(back.policy.optimizer, torch.optim.RMSprop)
+    assert type(back.policy.optimizer) is optimizers.pick(name)
     assert back.loss == "squared"
+    if name != "torch.rmsprop":
+        mine, theirs = agent.policy.optimizer.memory, back.policy.optimizer.memory
+        assert mine.keys() == theirs.keys()
+        assert mine["k"] == theirs["k"] > 5
+        assert all(torch.equal(one, theirs[key]) for key, one in mine.items() if isinstance(one, torch.Tensor))
 
 
 @pytest.mark.parametrize(

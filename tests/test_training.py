@@ -275,6 +275,28 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_anew(file, finished, t
     assert_same(checkpoint_of(folder), checkpoint_of(finished[0]))
 
 
+@pytest.mark.parametrize("optimizer", ["asnaq", "olmoq", "lbfgs"])
+def test_what_an_optimizer_remembers_is_in_the_checkpoint(optimizer, file, tmp_path, monkeypatch):
+    settings = config(file, optimizer=optimizer, passes=12, updates=1, checkpoint_seconds=1e-9)
+    train(settings, tmp_path / "whole", quiet=True)
+    append = records.append_row
+
+    def interrupted(path, row):
+        append(path, row)
+        if row["epoch"] == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(records, "append_row", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", quiet=True)
+    monkeypatch.undo()
+    assert 7 <= len(rows_of(tmp_path / "cut")) < 12, "it was stopped on the way"
+    assert checkpoint_of(tmp_path / "cut")["optimizer"]["state"]["global"]["k"] > 5
+    train(TrainConfig(), tmp_path / "cut", resume=True, quiet=True)
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
+    assert_same(checkpoint_of(tmp_path / "cut"), checkpoint_of(tmp_path / "whole"))
+
+
 # ---- agents as routers
 
 
