@@ -15,6 +15,7 @@ from training import (
     Toy,
     folder,
     has,
+    in_parts,
     in_populations,
     needs_model,
     normal,
@@ -182,12 +183,19 @@ def told(toy, optimizer, k, hear):
         hear(returned)
         return returned
 
+    def with_part(backward=True, part=0):
+        returned = closure(backward, part)
+        hear(returned)
+        return returned
+
     def without():
         returned = closure()
         hear(returned)
         return returned
 
-    return without if residuals(toy.name) else with_argument
+    if residuals(toy.name):
+        return without
+    return with_part if in_parts(toy.name) else with_argument
 
 
 @EVERY
@@ -722,12 +730,12 @@ def noisy_descent(name, lr):
     own = {"schedule": "robbins-monro", "tau": TAU} if "schedule" in pick(name).options() else {}
     optimizer = make(name, [x], lr=lr, **own)
     scheduler = None if own else robbins_monro(optimizer, TAU)
-    noise = 0.3 * normal(1, ALONG, given.n)
+    noise = 0.3 * normal(1, ALONG + 2, given.n)
     for k in range(ALONG):
 
-        def closure(backward=True, k=k):
+        def closure(backward=True, k=k, part=0):
             optimizer.zero_grad()
-            loss = given.f(x) + noise[k] @ x
+            loss = given.f(x) + noise[k + part] @ x
             if backward:
                 loss.backward()
             return loss

@@ -37,6 +37,11 @@ def needs_model(name):
     return getattr(pick(name), "needs_model", False)
 
 
+def in_parts(name):
+    """Whether the closure takes the number of a sub-batch."""
+    return getattr(pick(name), "needs_parts", False)
+
+
 def outputs(name):
     """Whether the closure returns the model's outputs beside the loss."""
     return pick(name).options().get("product") == "gauss_newton"
@@ -163,8 +168,8 @@ class Toy:
         """
         params = [one for group in optimizer.param_groups for one in group["params"]]
 
-        def spoilt():
-            r = self.residuals(optimizer, batch)
+        def spoilt(part=0):
+            r = self.residuals(optimizer, batch + part)
             if value is not None:
                 r = r * value.unsqueeze(-1)
             if slope is not None:
@@ -179,9 +184,9 @@ class Toy:
         if residuals(self.name):
             return with_decay
 
-        def closure(backward=True):
+        def closure(backward=True, part=0):
             optimizer.zero_grad()
-            r = spoilt()
+            r = spoilt(part)
             loss = 0.5 * plus(r * r) / r.shape[-1]
             if decay:
                 loss = loss + 0.5 * decay * sum(plus(one.reshape(*self.members, -1) ** 2) for one in params)
@@ -190,7 +195,7 @@ class Toy:
                 loss.sum().backward()
             return (loss, r) if outputs(self.name) else loss
 
-        return closure
+        return closure if in_parts(self.name) else lambda backward=True: closure(backward)
 
     def loss(self, optimizer):
         """The loss of batch 0, (*members,)."""
