@@ -411,7 +411,7 @@ def test_sparse_gradients_are_refused(name):
     def some():
         return torch.nn.functional.embedding(rows, params[0], sparse=True).sum(-1)
 
-    def closure(backward=True):
+    def closure(backward=True, part=0):
         optimizer.zero_grad()
         r = some() if not needs_model(name) else model(rows).squeeze(-1)
         loss = (r**2).sum()
@@ -668,7 +668,7 @@ QUADRATICS = [f"bowl {seed}" for seed in range(2)]
 VALLEYS = {"rosenbrock": 1.0, "rosenbrock_100": 100.0}
 ALONG = 1000  # steps of stochastic methods
 TAU = 50.0
-RATES = {"adam": 0.03, "adamax": 0.1, "amsgrad": 0.1, "asnaq": 0.1, "momentum": 0.03, "adadelta": 10.0}
+RATES = {"adam": 0.03, "adamax": 0.1, "amsgrad": 0.1, "asnaq": 0.1, "momentum": 0.03, "adadelta": 10.0, "olmoq_mb": 0.1}
 
 
 def problem(which):
