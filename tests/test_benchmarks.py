@@ -1,16 +1,24 @@
 """The yardsticks measure the same thing as what they are compared with; tables and comparisons say what was found."""
 
 import json
+import math
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
+from matplotlib.figure import Figure
+from scipy.optimize import minimize
 
 import routing_env
+from benchmarks import closure_calls, growth, networks
 from benchmarks.baselines import measure, summarise
 from benchmarks.comparison import compare
+from benchmarks.measure import Measure, measured
 from benchmarks.plain_env import PlainRouting
+from benchmarks.speed_optimizers import Apart, bowl
 from benchmarks.tables import text_table
+from benchmarks.tasks.functions import functions
 from routing_env.generators.published import published
 
 
@@ -64,3 +72,146 @@ def test_baselines_are_scored_by_the_written_file(tmp_path):
 def test_a_table_aligns_names_left_and_numbers_right():
     table = text_table([{"name": "a", "value": 1.5}, {"name": "longer", "value": None}])
     assert table == "name    value\n------  -----\na        1.50\nlonger      -"
+
+
+def test_a_measure_gives_the_median_of_the_rounds_ratios():
+    ours, other = iter([9.0, 1.0, 2.0, 6.0]), iter([1.0, 4.0, 2.0])  # the first of ours is for warming up
+    found = measured(Measure("w", "u", lambda: next(ours), lambda: next(other), "them"), 3)
+    assert (found["ours"], found["other"], found["ratio"]) == (2, 2, 1)
+    never = measured(Measure("w", "u", lambda: math.inf, lambda: 3.0, "them", counts=True), 3)
+    assert (never["ours"], never["other"], never["ratio"]) == (None, 3, None)
+
+
+def test_the_time_inside_a_closure_is_kept_apart():
+    now = [0.0]
+
+    def closure(backward):
+        now[0] += 100
+
+    apart = Apart(closure, lambda: now[0])
+
+    def step():
+        for _ in range(3):
+            now[0] += 1
+            apart()
+
+    step()
+    assert apart.besides(step) == 3
+    assert apart.calls == 3
+
+
+def test_a_bowl_gives_each_member_its_own_gradient():
+    w, closure = bowl(5, members=3)
+    loss = closure()
+    scales = torch.logspace(0, 3, 5) * torch.tensor([[1.0], [1.5], [2.0]])
+    point = w.detach().clone().requires_grad_()
+    expected = (scales * point**2 / 2).sum(-1)
+    expected.sum().backward()
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(w.grad, point.grad)
+
+
+def test_a_population_computes_what_lone_networks_compute():
+    weights, x, y = networks.draw(3)
+    weights = [one.double().requires_grad_() for one in weights]
+    x, y = x.double(), y.double()
+    assert sum(one[0].numel() for one in weights) == 4806
+    found = networks.closure_of(weights, x, y)()
+    for i in range(3):
+        lone = torch.nn.Sequential()
+        for W, b in zip(weights[::2], weights[1::2], strict=True):
+            layer = torch.nn.Linear(W.shape[2], W.shape[1]).double()
+            layer.load_state_dict({"weight": W[i], "bias": b[i]})
+            lone.extend([layer, torch.nn.ReLU()])
+        lone.pop(-1)
+        loss = torch.nn.functional.mse_loss(lone(x[i]), y[i])
+        loss.backward()
+        torch.testing.assert_close(found[i], loss)
+        for one, alone in zip(weights, lone.parameters(), strict=True):
+            torch.testing.assert_close(one.grad[i], alone.grad)
+        copies = [one[i].detach().clone().requires_grad_() for one in weights]
+        torch.testing.assert_close(networks.closure_of(copies, x[i], y[i])(), loss)
+
+
+@pytest.mark.parametrize("name", ["beale", "helical_valley", "trigonometric"])
+def test_calls_are_counted_as_the_solvers_themselves_count(name):
+    function = functions(10)[name]
+    w = torch.tensor(function.start, dtype=torch.float64, requires_grad=True)
+
+    def value(x):
+        point = torch.tensor(x, requires_grad=True)
+        loss = function.f(point)
+        loss.backward()
+        return loss.item(), point.grad.numpy()
+
+    theirs = minimize(value, function.start, jac=True, method="BFGS", options={"gtol": 1e-8})
+    counted = closure_calls.ends("scipy.bfgs", function)
+    assert (counted.calls, counted.reached) == (theirs.nfev, True)
+    np.testing.assert_allclose(counted.at, theirs.x)
+
+    search = {"history_size": 10, "line_search_fn": "strong_wolfe", "max_iter": 1000}
+    optimizer = torch.optim.LBFGS([w], tolerance_grad=1e-8, tolerance_change=0, **search)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = function.f(w)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    counted = closure_calls.ends("torch.lbfgs", function)
+    assert (counted.calls, counted.reached) == (optimizer.state[w]["func_evals"], True)
+    torch.testing.assert_close(counted.at, w.detach())
+
+
+@pytest.mark.parametrize("name", ["beale", "wood"])
+@pytest.mark.parametrize("solver", ["bfgs", "lbfgs"])
+def test_our_count_ends_at_the_first_small_gradient(name, solver):
+    function = functions(10)[name]
+    counted = closure_calls.ends(solver, function)
+    point = counted.at.requires_grad_()
+    function.f(point).backward()
+    assert point.grad.abs().max() <= 1e-8
+    torch.testing.assert_close(counted.at.detach(), torch.tensor(function.minimum, dtype=torch.float64))
+    before = closure_calls.Counted(function.f, most=counted.calls - 1)
+    with pytest.raises(closure_calls.Reached):
+        closure_calls.SOLVERS[solver](before, torch.tensor(function.start, dtype=torch.float64))
+    assert not before.reached
+
+
+def _calls(name, method, against, ours, other, same=True):
+    settings = {"kind": "calls", "function": name, "method": method, "against": against, "same_minimiser": same}
+    return {"settings": settings, "metrics": {"ours": ours, "other": other}}
+
+
+def test_totals_are_over_functions_that_all_solve_alike():
+    rows = [{"settings": {"rounds": 5}, "metrics": {}}]
+    found = {"a": (1, 2, 3, 4), "b": (10, 20, 30, None), "c": (5, 6, 7, 8), "d": (1, 1, 1, 1)}
+    for name, calls in found.items():
+        for i, method in enumerate(("bfgs", "lbfgs")):
+            for j, against in enumerate(("scipy.bfgs", "torch.lbfgs"), 2):
+                rows.append(_calls(name, method, against, calls[i], calls[j], name != "c" or method == "bfgs"))
+    lines = closure_calls.table(rows)
+    assert [line["function"] for line in lines] == ["a", "b", "c *", "d", "total"]
+    assert [line["torch.lbfgs"] for line in lines] == [4, None, 8, 1, 5]
+    assert [lines[-1][solver] for solver in closure_calls.SOLVERS] == [2, 3, 4, 5]
+
+
+def _grown(method, along, n, members, time):
+    settings = {"kind": "growth", "method": method, "along": along, "n": n, "members": members}
+    return {"settings": settings, "metrics": {"ours": time}}
+
+
+def test_growth_is_read_and_drawn_from_rows():
+    rows = [_grown("asnaq", "n", 10, None, 99.0), {"settings": {}, "metrics": {}}]
+    rows += [_grown("asnaq", "n", n, None, 3 * n**0.7) for n in (1000, 10, 100)]
+    rows += [_grown("asnaq", "members", 10, members, time) for members, time in ((1, 5.0), (4, 5.0), (16, 20.0))]
+    found = growth.points(rows)
+    assert [size for size, _ in found["n", "asnaq"]] == [10, 100, 1000]
+    assert growth.exponents(found["n", "asnaq"]) == pytest.approx((0.7, 0.7))
+    assert growth.exponents(found["members", "asnaq"]) == pytest.approx((0.5, 1.0))
+    ax = Figure().subplots()
+    growth.draw(rows, ax, "members")
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_xydata(), found["members", "asnaq"])
+    assert line.get_label() == "asnaq"
