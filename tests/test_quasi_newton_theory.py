@@ -255,9 +255,9 @@ def test_sr1_on_h_finds_the_inverse_of_a_quadratic_after_n_steps_without_any_sea
     ],
 )
 def test_a_limited_memory_that_holds_every_pair_is_the_dense_matrix(limited, dense, more):
-    start = normal(5, 7)
-    one = Walk(limited, wavy, start, 25, m=30, h0="identity", **more)
-    other = Walk(dense, wavy, start, 25, rescale=False, **more)
+    start = normal(5, 7)  # bfgs is at a gradient of 1e-11 after 18 steps; later ones would count roundings
+    one = Walk(limited, wavy, start, 18, m=30, h0="identity", **more)
+    other = Walk(dense, wavy, start, 18, rescale=False, **more)
     assert_same_path(one, other, 1e-8)
     assert one.optimizer.counters() == other.optimizer.counters()
     assert (one.w[1] - one.w[0]).norm() > 0.01
