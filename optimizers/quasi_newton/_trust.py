@@ -32,6 +32,7 @@ __all__ = ["Region", "TrustRegion"]
 DEFAULTS: dict[str, Any] = {
     "delta0": 1.0, "delta_max": 1000.0, "eta": 1e-6, "r": 1e-8, "radius": "safer", "subproblem": "exact",
     "ared": "lookahead", "lam": 0.0, "refused_pairs": True,
+    "reuse": True,
 }  # fmt: skip
 CHOICES = {
     "radius": ("safer", "basic"),
@@ -60,6 +61,9 @@ class Region(Common, total=False):
     """decrease from the "lookahead" point or, as in the authors' program, from the "iterate" """
     lam: float
     """curvature added along s"""
+    reuse: bool
+    """take the last gradient of a step as the first of the next (not the stochastic methods); False where the batch
+    changes between steps"""
     restart: bool
     """zero the velocity after a step that made the loss larger"""
     refused_pairs: bool
@@ -100,11 +104,16 @@ class TrustRegion(VectorOptimizer):
         if self.estimate == "momentum":
             memory["g_before"] = torch.zeros_like(w)
             memory["fresh"] = torch.ones(members, dtype=torch.bool, device=w.device)
-        if not self.stochastic:
+        if self.reuses:
             memory["known"] = False
             memory["w_at"], memory["g_at"] = torch.zeros_like(w), torch.zeros_like(w)
             memory["f_at"] = torch.zeros_like(w[..., 0])
         return memory
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a gradient of the step before may be taken for this one's."""
+        return not self.stochastic and bool(self.option("reuse"))
 
     def momentum(self) -> Tensor | float:
         """mu of this step: a number, or a factor (*members, 1)."""
@@ -119,7 +128,7 @@ class TrustRegion(VectorOptimizer):
     def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient at a point: of the last step where that ended there, else evaluated."""
         memory = self.memory
-        if not self.stochastic and memory["known"] and torch.equal(point, memory["w_at"]):
+        if self.reuses and memory["known"] and torch.equal(point, memory["w_at"]):
             if self._returned is None:
                 self._returned = memory["returned"]
             return memory["f_at"].clone(), memory["g_at"].clone()
@@ -136,7 +145,7 @@ class TrustRegion(VectorOptimizer):
         before = blend(memory["fresh"], g, memory["g_before"])
         memory["g_before"].copy_(g)
         memory["fresh"].zero_()
-        here = not self.stochastic and torch.equal(point, w)
+        here = self.reuses and torch.equal(point, w)
         f = f_w if here or self.option("ared") == "iterate" else self.loss(point)
         return point, f, g + mu * (g - before), f_w
 
@@ -164,7 +173,7 @@ class TrustRegion(VectorOptimizer):
         self.count("n_nonfinite", finite & ~finite2)
         self.settle(ok, finite, mu, s, f2)
         w_new = blend(ok, trial, w)
-        if not self.stochastic:
+        if self.reuses:
             everywhere = bool(ok.all())
             memory["known"] = everywhere or self.estimate == "weights"
             memory["w_at"].copy_(w_new)

@@ -13,7 +13,7 @@ Differs: nothing in the formulas (the authors' program sums over F instead of av
 one iterate after it); a step that is not finite is not made; ``clip`` bounds a step's length.
 Closure: one call a step and two of the loss alone every L steps: on X_k, or by ``monitor``, a closure of a fixed
 batch.
-Storage (2 mL + mF + 4) n.
+Storage (2 mL + mF + 5) n.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Source: Liu and Nocedal 1989; Nocedal 1980.
 Differs: H g by the compact form (Byrd, Nocedal and Schnabel 1994) instead of the two-loop recursion, equal to
 rounding; a pair is taken where s'y > eps ||s|| ||y||.
-Closure: full batch, as many calls as the search makes. One step is one iteration. Storage (2 m + 4) n.
+Closure: full batch, as many calls as the search makes. One step is one iteration. Storage (2 m + 2) n.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Source: Mahboubi, Indrapriyadarsini, Ninomiya and Asai 2021.
 Differs: after a refused step the next gradient is not extrapolated; a pair is taken where s'y > eps ||s|| ||y||.
-Closure: full batch; one gradient a step and the losses of the search. Storage (2 m + 6) n.
+Closure: full batch; one gradient a step and the losses of the search. Storage (2 m + 4) n.
 """
 
 from __future__ import annotations

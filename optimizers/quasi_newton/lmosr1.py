@@ -6,7 +6,7 @@
 Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
 Differs: ared from the look-ahead point, pairs of points that belong together, an empty first memory (the authors'
 program: from the iterate, mixed, sampled); the velocity is zeroed after a step that made the loss larger.
-Closure: full batch; one gradient and one loss a step. Storage 2 m n.
+Closure: full batch; one gradient and one loss a step. Storage (2 m + 4) n.
 """
 
 from __future__ import annotations

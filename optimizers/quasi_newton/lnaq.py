@@ -7,7 +7,7 @@ Source: Mahboubi and Ninomiya 2018.
 Differs: the velocity is zeroed after a step that made the loss larger (restart=False as in the paper), without which
 a constant mu need not converge; the first step has length min(1, 1 / ||g||_1) instead of 1e-10 ||g||; a pair is taken
 where s'y > eps ||s|| ||y||. mu = 0 is L-BFGS with Armijo's rule.
-Closure: full batch; two gradients a step and the losses of the search. Storage (2 m + 5) n.
+Closure: full batch; two gradients a step and the losses of the search. Storage (2 m + 3) n.
 """
 
 from __future__ import annotations

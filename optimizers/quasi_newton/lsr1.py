@@ -5,7 +5,7 @@
 
 Source: Brust, Erway and Marcia 2017; Byrd, Nocedal and Schnabel 1994.
 Differs: nothing; B also takes pairs of refused steps.
-Closure: full batch; one gradient a step. Storage 2 m n.
+Closure: full batch; one gradient a step. Storage (2 m + 2) n.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
 Differs: ared from the look-ahead point, pairs of points that belong together, an empty first memory (the authors'
 program: from the iterate, mixed, sampled); the velocity is zeroed after a step that made the loss larger.
-Closure: full batch; two gradients a step. Storage 2 m n. mu = 0 is lsr1.
+Closure: full batch; two gradients a step. Storage (2 m + 3) n. mu = 0 is lsr1.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     s = alpha_k p,      y = g(w_{k+1}, X_k) - g1 + lam s,      H from the last m pairs, H0 = mean(s'y / y'y) I
 
 Source: Schraudolph, Yu and Guenter 2007. Differs: a pair is taken only where s'y > delta ||s||^2.
-Closure: two calls a step, both on the mini-batch X_k. Storage 2 m n.
+Closure: two calls a step, both on the mini-batch X_k. Storage (2 m + 2) n.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ trainers that call ``optimizer.step()`` alone.
 
 Source: Indrapriyadarsini et al. 2021.
 Differs: a pair is taken only where s'y > delta ||s||^2; after a refused step the next gradient is not extrapolated.
-Closure: optional, one call a step. Storage (2 m + 5) n.
+Closure: optional, one call a step. Storage (2 m + 6) n.
 """
 
 from __future__ import annotations

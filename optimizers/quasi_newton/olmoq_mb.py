@@ -11,7 +11,7 @@ Source: Indrapriyadarsini et al. 2021 (after Berahas, Nocedal and Takac 2016).
 Differs: a pair is taken only where s'y > delta ||s||^2; the first pair, which has no sub-batch in three windows,
 compares batch gradients.
 Closure: ``closure(part=0)`` of sub-batch k + part, called for part 0, 1 and 2 a step; or a sequence of three closures.
-Storage (2 m + 8) n.
+Storage (2 m + 9) n.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     s = alpha_k p,   y = g(w_{k+1}, X_k) - g1 + lam s,   H from the last m pairs, H0 = mean(s'y / y'y) I
 
 Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2019. Differs: a pair is taken only where s'y > delta ||s||^2.
-Closure: two calls a step, both on the mini-batch X_k. Storage (2 m + 1) n. mu = 0 is oLBFGS.
+Closure: two calls a step, both on the mini-batch X_k. Storage (2 m + 3) n. mu = 0 is oLBFGS.
 """
 
 from __future__ import annotations

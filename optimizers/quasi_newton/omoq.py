@@ -9,7 +9,7 @@ The pair of step k is closed by the gradient of step k + 1, so ``step()`` works 
 Source: Mahboubi, Indrapriyadarsini, Ninomiya and Asai 2021 (MoQ); Indrapriyadarsini et al. 2021.
 Differs: a pair is taken only where s'y > delta ||s||^2; H starts as I; after a refused step the next gradient is
 not extrapolated.
-Closure: optional, one call a step. Storage n^2 + 5 n.
+Closure: optional, one call a step. Storage n^2 + 4 n.
 """
 
 from __future__ import annotations

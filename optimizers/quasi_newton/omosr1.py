@@ -8,7 +8,7 @@ The decrease is measured on X_k; the pair of a step is closed by the gradient of
 Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
 Differs: ared from the look-ahead point; refused steps give no pair (the authors' program pairs points that do not
 belong together).
-Closure: one gradient and two losses a step, on the mini-batch X_k. Storage (2 m + 5) n.
+Closure: one gradient and two losses a step, on the mini-batch X_k. Storage (2 m + 4) n.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
 Differs: ared from the look-ahead point, pairs of points that belong together, an empty first memory (the authors'
 program: from the iterate, mixed, sampled).
-Closure: two calls a step, both on the mini-batch X_k. Storage 2 m n. mu = 0 is osr1.
+Closure: two calls a step, both on the mini-batch X_k. Storage (2 m + 1) n. mu = 0 is osr1.
 """
 
 from __future__ import annotations

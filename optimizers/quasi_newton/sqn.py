@@ -13,7 +13,7 @@ Differs: a pair is taken only where s'y > eps ||s|| ||y||; ``normalize`` makes d
 paper).
 Closure: one call a step and one Hessian product every L steps, on X_k or, better, by ``curvature``, a closure of a
 larger batch X_H (about ten times X_k). With ``backward=False`` the closure returns the loss attached to its graph.
-Storage (2 m + 2) n.
+Storage (2 m + 4) n.
 """
 
 from __future__ import annotations
