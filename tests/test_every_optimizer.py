@@ -380,7 +380,8 @@ def test_frozen_and_unused_parameters_stay_where_they_are(name):
     found = run(toy, optimizer, STEPS)
     assert all(equal(a, b) for a, b in zip(frozen, before, strict=True))
     assert not equal(found[-1], start)
-    if folder(name) != "learned" and not needs_model(name):  # there tensors see each other, or layers
+    sampled = "seed" in pick(name).options()  # what is drawn depends on the number of weights
+    if folder(name) != "learned" and not needs_model(name) and not sampled:  # there tensors see each other, or layers
         alone = run(toy, toy.make(), STEPS)
         torch.testing.assert_close(found[..., : alone.shape[-1]], alone, rtol=1e-7, atol=1e-7)
 
@@ -767,7 +768,7 @@ def test_a_method_of_layers_fits_a_linear_network(name):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)).double()
     x, y = normal(1, 20, 4), normal(2, 20, 2)
-    optimizer = make(name, net)
+    optimizer = make(name, net, lr=0.5, explicit="none")
 
     def loss():
         return (net(x) - y).square().mean()

@@ -27,7 +27,7 @@ Pair = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def plain(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
     """Pairs of enough curvature, by the scale-free test of the option ``eps``."""
     sy, yy, ss = dot(s, y), dot(y, y), dot(s, s)
-    return s, y, torch.isfinite(yy) & (sy > of.option("eps") * (ss * yy).sqrt()), sy, yy
+    return s, y, torch.isfinite(yy) & (sy > of.option("eps") * ss.sqrt() * yy.sqrt()), sy, yy
 
 
 def damped(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:

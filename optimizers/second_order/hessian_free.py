@@ -189,8 +189,9 @@ class HessianFree(VectorOptimizer):
         going = torch.ones_like(best.fresh)
         for one in reversed(kept[:-1]):
             loss = self.loss(w + one.delta)
-            better = going & one.fresh & (loss < after)
-            going = going & (better | ~one.fresh)
+            noise = torch.finfo(loss.dtype).eps ** 0.5 * loss.abs()  # late iterates differ by rounding alone
+            better = going & one.fresh & (loss < after - noise)
+            going = going & (better | ~one.fresh | (loss <= after + noise))
             best = Iterate(blend(better, one.delta, best.delta), torch.where(better, one.q, best.q), best.fresh)
             after = torch.where(better, loss, after)
             if not bool(going.any()):
