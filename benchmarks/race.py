@@ -290,6 +290,7 @@ class _Pool:
     def keep(self, places: list[int]) -> None:
         """Go on with some of the members: their weights and what the optimizer remembers about them."""
         memory = _narrowed(self.optimizer.state_dict()["state"], len(self.running), torch.tensor(places))
+        memory.get("global", {}).pop("shape", None)
         groups = self.optimizer.state_dict()["param_groups"]
         self.task.keep(places)
         self.optimizer = optimizers.make(self.name, self.task.params, **self.options)

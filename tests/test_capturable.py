@@ -2,23 +2,30 @@
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from training import METHODS, Toy, has, in_populations, run, weights
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from training import METHODS, Toy, has, in_populations, run, stochastic, weights
 
 from optimizers import pick
 from optimizers.first_order._elementwise import Elementwise
 from optimizers.quasi_newton._engine import Online
 from optimizers.quasi_newton._fisher import Fisher
+from optimizers.quasi_newton._trust import TrustRegion
 
-AGGREGATED = 11  # plain steps, the first aggregation and one more
-PLAIN = 4
+AGGREGATED = 5  # plain steps, the first aggregation and one more
+PLAIN = 2
 SWITCHED = has("capturable")  # full-batch methods, on request
-CAPTURABLE = sorted({*SWITCHED, *(name for name in METHODS if issubclass(pick(name), (Elementwise, Online, Fisher)))})
+STOCHASTIC = [
+    name
+    for name in METHODS
+    if issubclass(pick(name), (Elementwise, Online, Fisher)) or (issubclass(pick(name), TrustRegion) and stochastic(name))
+]
+# what draws on the host cannot be captured
+CAPTURABLE = sorted({*SWITCHED, *STOCHASTIC} - {name for name in METHODS if "seed" in pick(name).options()})
 
 
 def options(name):
     """What makes a method capturable."""
-    found = {}
+    found = {"L": 2, "mF": 3} if issubclass(pick(name), Fisher) else {}
     if name in SWITCHED:
         found["capturable"] = True
         if pick(name).options().get("line_search") == "strong_wolfe":
@@ -40,7 +47,7 @@ CASES = pytest.mark.parametrize(
 
 
 def test_the_check_notices_a_read():
-    with FakeTensorMode(), pytest.raises(Exception, match=r"(?i)data.dependent"):
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
         bool(torch.zeros(2).sum() > 0)
 
 
@@ -63,7 +70,7 @@ def test_what_is_fake_is_a_real_step(name, which):
     """The same steps with data move the weights: nothing was tested on steps that stand still."""
     toy = Toy(name, which)
     optimizer = toy.make(**options(name))
-    found = run(toy, optimizer, steps_of(name))
+    found = run(toy, optimizer, 8)  # a trust-region method may refuse the first ones
     assert torch.isfinite(found).all()
     assert (found[-1] != found[0]).any(-1).all()
 

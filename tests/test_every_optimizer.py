@@ -165,10 +165,13 @@ def test_step_returns_the_loss_that_its_first_evaluation_found(name):
     toy = Toy(name)
     optimizer = toy.make()
     for k in range(4):
-        first = []
+        first, here = [], toy.loss(optimizer)
         returned = optimizer.step(told(toy, optimizer, k, first.append))
         assert returned.shape == ()
-        if first:  # else the loss is known from the step before
+        if "reuse" in optimizer.options() and k and not stochastic(name):  # it may be known from the step before
+            value = first[0][0] if outputs(name) else first[0]
+            assert min(abs(returned - value), abs(returned - here)) <= 1e-12 * here
+        else:
             value = first[0][0] if outputs(name) else first[0]
             value = 0.5 * (value**2).sum() if residuals(name) else value
             torch.testing.assert_close(returned.detach(), value.detach(), rtol=1e-12, atol=0)

@@ -114,7 +114,7 @@ class DenseInverse:
         if of.option("rescale"):
             first = accept & ~scaled & (sy > 0)
             factor = torch.where(first, sy / safe(yy, first), 1.0)
-            H.mul_(factor[..., None, None])
+            torch.diagonal(H, dim1=-2, dim2=-1).mul_(col(factor))  # H is still the identity there
             scaled.logical_or_(first)
             if "sBs" in of.memory:  # B is scaled the other way
                 of.memory["sBs"].div_(factor)
@@ -130,6 +130,6 @@ class DenseInverse:
     def clear(self, of: VectorOptimizer, drop: Tensor) -> None:
         """Back to the identity for the members where ``drop`` (*members,) holds."""
         H = of.memory["H"]
-        eye = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
-        H.copy_(torch.where(drop[..., None, None], eye, H))
+        H.masked_fill_(drop[..., None, None], 0.0)
+        torch.diagonal(H, dim1=-2, dim2=-1).add_(col(drop))
         of.memory["scaled"].logical_and_(~drop)

@@ -73,6 +73,8 @@ class FullBatch(QuasiNewton):
         return {**super().common(), **search, "reuse": True, "restart": cls.restarts, "capturable": False}
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        if defaults.get("capturable"):
+            defaults = {"line_search": "armijo", **defaults}
         defaults = {**self.common(), **defaults}
         defaults["line_search"] = str(defaults["line_search"]).replace("-", "_")
         require(defaults["line_search"] in SEARCHES, "line_search", defaults["line_search"], ", ".join(SEARCHES))
@@ -215,15 +217,7 @@ class FullBatch(QuasiNewton):
             alpha = -slope / dot(p, Differentiated(self, point).product(p))
             return self.found(point, p, alpha, torch.isfinite(alpha) & (alpha > 0))
         if rule == "armijo":
-
-            def loss(alpha: Tensor) -> Tensor:
-                return self.loss(point + col(alpha) * p)
-
-            early = not self.option("capturable")
-            armijo = _linesearch.armijo_masked(
-                loss, limit, slope, alpha, eta=self.eta, tau=0.5, max_trials=trials, early_exit=early
-            )
-            return self.found(point, p, armijo.alpha, armijo.ok | self.takes_last(slope), armijo.loss)
+            return self.armijo(point, f, g1, p, slope)
 
         def evaluate(alpha: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
             at = torch.addcmul(point, p, col(alpha))
@@ -239,6 +233,18 @@ class FullBatch(QuasiNewton):
         unit = self.lone and searched.alpha == 1
         s = p if unit else p * col(torch.where(ok, searched.alpha, 0.0))
         return Found(s, ok, at, searched.loss, g)
+
+    def armijo(self, point: Tensor, f: Tensor, g1: Tensor, p: Tensor, slope: Tensor) -> Found:
+        """Backtracking from the trial length."""
+
+        def loss(alpha: Tensor) -> Tensor:
+            return self.loss(point + col(alpha) * p)
+
+        searched = _linesearch.armijo_masked(
+            loss, f + 10 * torch.finfo(f.dtype).eps * f.abs(), slope, self.first_length(g1), eta=self.eta, tau=0.5,
+            max_trials=self.option("max_trials"), early_exit=not self.option("capturable"),
+        )  # fmt: skip
+        return self.found(point, p, searched.alpha, searched.ok | self.takes_last(slope), searched.loss)
 
     def found(self, point: Tensor, p: Tensor, alpha: Tensor, ok: Tensor, loss: Tensor | None = None) -> Found:
         """The end of a search that knows no gradient there."""

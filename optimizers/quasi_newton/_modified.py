@@ -3,7 +3,10 @@
     unit step where f(1) <= f(0) + eta p'g1, eta = 1e-3; else
     a = -delta g1'p / (L ||p||^2),   L = 100 ||y_before|| / ||s_before||,   delta = 1e-4, or 1e-7 where ||p|| > 1000
 
-before the first pair: Armijo. ``step="backtracking"`` is Armijo always.
+before the first pair: the option ``line_search``, "armijo" or, as in the authors' program, "strong_wolfe". There H
+starts as I without rescaling (rescale=False): together they find better minima of small networks, and are slower
+elsewhere.
+``step="backtracking"`` is Armijo after the first pair too.
 
 Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018, 2020. Differs: nothing (2-norms, as in the papers).
 """
@@ -54,16 +57,19 @@ class Modified(FullBatch):
         self.memory["lipschitz"].mul_(~drop)
 
     def search(self, point: Tensor, f: Tensor, g1: Tensor, p: Tensor, slope: Tensor) -> Found:
-        """The unit step where it is good enough, else the explicit one; Armijo's rule where there is no L yet."""
-        if self.option("step") == "backtracking" or self.k == 0:
+        """The unit step where it is good enough, else the explicit one; a line search where there is no L yet."""
+        if self.k == 0:
             return super().search(point, f, g1, p, slope)
         missing = self.memory["lipschitz"] == 0
         if self.option("capturable") or not bool(missing.any()):
+            if self.option("step") == "backtracking":
+                return self.armijo(point, f, g1, p, slope)
             return self.explicit(point, f, p, slope)
         searched = super().search(point, f, g1, p, slope)
         if bool(missing.all()):
             return searched
-        explicit = self.explicit(point, f, p, slope)
+        later = self.armijo if self.option("step") == "backtracking" else None
+        explicit = later(point, f, g1, p, slope) if later else self.explicit(point, f, p, slope)
         s = blend(missing, searched.s, explicit.s)
         return Found(s, torch.where(missing, searched.ok, explicit.ok), point + s, None, None)
 

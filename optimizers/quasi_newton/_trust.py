@@ -174,8 +174,7 @@ class TrustRegion(VectorOptimizer):
         self.settle(ok, finite, mu, s, f2)
         w_new = blend(ok, trial, w)
         if self.reuses:
-            everywhere = bool(ok.all())
-            memory["known"] = everywhere or self.estimate == "weights"
+            memory["known"] = bool(ok.all()) or (self.estimate == "weights" and bool(finite.all()))
             memory["w_at"].copy_(w_new)
             memory["f_at"].copy_(torch.where(ok, f2, f))
             memory["g_at"].copy_(blend(ok, g2, g1))

@@ -27,7 +27,7 @@ class MBFGS(Modified):
         params: parameters or groups; lr: factor of directions.
         step: "backtracking" (Armijo's rule) or "explicit".
         rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
-        common: line search (see ``_full_batch``; "armijo" by default) and common options.
+        common: line search of the first step (see ``_full_batch``; "armijo") and common options.
     """
 
     estimate = "weights"

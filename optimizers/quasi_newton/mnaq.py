@@ -28,7 +28,7 @@ class MNAQ(Modified):
         mu: momentum, a number or one of each member (P,).
         step: "explicit", or "backtracking" for Armijo's rule at every step.
         rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
-        common: line search (see ``_full_batch``; "armijo" by default) and common options.
+        common: line search of the first step (see ``_full_batch``; "armijo") and common options.
     """
 
     def __init__(

@@ -129,6 +129,10 @@ class LeastSquares(VectorOptimizer):
         try:
             J, passes = jacobian(r, self.layout, self.option("jacobian"), self.option("chunk"))
         except RuntimeError as error:
+            if "Sparse" in str(error):
+                raise TypeError(
+                    "sparse gradients are not supported: the Jacobian is dense; use a dense layer"
+                ) from error
             error.add_note(self._template("differentiating what the closure returned failed"))
             error.add_note("Where an operation has no batched or no second derivative: chunk=1, jacobian='rows'.")
             raise

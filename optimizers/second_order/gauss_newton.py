@@ -74,7 +74,8 @@ class GaussNewton(LeastSquares):
         if self._decays:
             root = model.decay.sqrt().expand_as(w)
             r, J = torch.cat([r, root * w], -1), torch.cat([J, torch.diag_embed(root)], -2)
-        return -least_squares(J, r)
+        used = (J != 0).any(-2)  # frozen and unused weights: the shortest step leaves them, up to rounding
+        return torch.where(used, -least_squares(J, r), 0.0)
 
     def _unseen(self, w: Tensor, model: Linearised, s: Tensor) -> Tensor:
         ok = model.ok & torch.isfinite(s).all(-1)

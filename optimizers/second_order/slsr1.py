@@ -76,6 +76,7 @@ class SLSR1(Sampled):
         require(0 < delta <= delta_max, "delta", delta, f"larger than 0, at most delta_max = {delta_max}")
         require(rule in ("basic", "safer"), "rule", rule, "'basic' or 'safer'")
         require(0 <= eta < 0.1, "eta", eta, "0 <= eta < 0.1")
+        require(abs(gamma) < float("inf"), "gamma", gamma, "a finite number")
         require(tol >= 0, "tol", tol, "0 or larger")
         super().__init__(params, given(locals()))
 
