@@ -17,7 +17,8 @@ SWITCHED = has("capturable")  # full-batch methods, on request
 STOCHASTIC = [
     name
     for name in METHODS
-    if issubclass(pick(name), (Elementwise, Online, Fisher)) or (issubclass(pick(name), TrustRegion) and stochastic(name))
+    if issubclass(pick(name), (Elementwise, Online, Fisher))
+    or (issubclass(pick(name), TrustRegion) and stochastic(name))
 ]
 # what draws on the host cannot be captured
 CAPTURABLE = sorted({*SWITCHED, *STOCHASTIC} - {name for name in METHODS if "seed" in pick(name).options()})

@@ -97,13 +97,15 @@ class LimitedSR1:
     def subproblem(self, of: VectorOptimizer, g: Tensor, delta: Tensor) -> Step:
         """The step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
         B = self.matrix(of)
+        of.__dict__["_matrix"] = (of.k, B)  # the pair of this step is judged by the same matrix
         if of.option("subproblem") == "exact":
             return obs(B.eigenbasis(capturable=g.is_cuda), g, delta)
         return _conjugate_gradients(of, B.product, g, delta)
 
     def product(self, of: VectorOptimizer, v: Tensor) -> Tensor:
         """B v, (*members, n)."""
-        return self.matrix(of).product(v)
+        k, B = of.__dict__.pop("_matrix", (None, None))
+        return (B if k == of.k else self.matrix(of)).product(v)
 
     def update(self, of: VectorOptimizer, s: Tensor, y: Tensor, ok: Tensor) -> Tensor:
         """Keep the pairs of the members where ok (*members,) holds and the pair test passes; returns where it did."""

@@ -3,7 +3,8 @@
     g1 = (1 + mu) g(w_k, X_k) - mu g(w_{k-1}, X_{k-1}),   s minimises g1's + s'Bs / 2 within ||s|| <= delta
     v_{k+1} = mu v_k + s,   w_{k+1} = w_k + v_{k+1},   y = g(w_{k+1}, X_{k+1}) - g1,   B from m pairs and gamma I
 
-The decrease is measured on X_k; the pair of a step is closed by the gradient of the next one.
+The decrease is measured on X_k; the pair of a step is closed by the gradient of the next one, on another batch, so
+batches must be so large that their gradients differ little.
 
 Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
 Differs: ared from the look-ahead point; refused steps give no pair (the authors' program pairs points that do not
