@@ -174,7 +174,7 @@ def lone_step(of: Any, w: Tensor) -> Tensor | None:
         now = best[1]
     if outcome.alpha == 0:
         failed = torch.zeros_like(f, dtype=torch.bool)
-        of.judge(torch.isfinite(f2), failed)
+        of.judge(torch.isfinite(f2) & torch.isfinite(torch.dot(g2, p)), failed)
         return w
     alpha, at, f2, g2 = now
     s, y = p if alpha == 1 else p.mul_(alpha), g2 - g

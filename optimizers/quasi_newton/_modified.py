@@ -37,6 +37,7 @@ class Modified(FullBatch):
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         step = defaults["step"]
         require(step in ("explicit", "backtracking"), "step", step, "explicit or backtracking")
+        require(str(defaults["secant_norm"]) in ("2", "inf"), "secant_norm", defaults["secant_norm"], "2 or inf")
         super().__init__(params, defaults)
 
     def initial(self, w: Tensor) -> dict[str, Any]:

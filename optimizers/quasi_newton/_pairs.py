@@ -48,11 +48,15 @@ def regularised(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
 
 
 def modified(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
-    """y + xi s: positive curvature by construction."""
-    size, ss = norm(g1), dot(s, s)
+    """y + xi s: positive curvature by construction.
+
+    With the option ``secant_norm`` "inf" ||g1|| is its largest entry and omega = 2 where that is above 1e-2.
+    """
+    largest = of.option("secant_norm") == "inf"
+    size, ss = g1.abs().amax(-1) if largest else norm(g1), dot(s, s)
     moved = ss > 0
     bend = -dot(y, s) / torch.where(moved, ss, 1.0)
-    omega = torch.where(size.square() > 1e-2, 2.0, 100.0).to(size.dtype)
+    omega = torch.where((size if largest else size.square()) > 1e-2, 2.0, 100.0).to(size.dtype)
     y = y + col(omega * size + bend.clamp(min=0)) * s
     sy, yy = dot(s, y), dot(y, y)
     return s, y, moved & torch.isfinite(yy) & (sy > 0), sy, yy

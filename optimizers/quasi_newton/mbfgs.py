@@ -26,6 +26,7 @@ class MBFGS(Modified):
     Args:
         params: parameters or groups; lr: factor of directions.
         step: "backtracking" (Armijo's rule) or "explicit".
+        secant_norm: of the gradient in xi, "2" as printed or "inf" as in the authors' program.
         rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
         common: line search of the first step (see ``_full_batch``; "armijo") and common options.
     """
@@ -34,8 +35,7 @@ class MBFGS(Modified):
     matrix = DenseInverse(bfgs, "lbfgs")
 
     def __init__(
-        self, params: Params, lr: Rate = 1.0, *, step: str = "backtracking", rescale: bool = True,
-        max_numel: int = 10_000,
-        **common: Unpack[Search],
+        self, params: Params, lr: Rate = 1.0, *, step: str = "backtracking", secant_norm: str = "2",
+        rescale: bool = True, max_numel: int = 10_000, **common: Unpack[Search],
     ) -> None:  # fmt: skip
         super().__init__(params, given(locals()))

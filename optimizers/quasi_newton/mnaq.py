@@ -5,7 +5,7 @@
     a = 1 where that decreases enough, else explicitly from L = 100 ||y|| / ||s|| of the step before
 
 Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018.
-Differs: the 2-norm in xi as printed, where the authors' program has the largest entry. mu = 0 is mbfgs.
+Differs: the 2-norm in xi as printed; secant_norm="inf" is the authors' program. mu = 0 is mbfgs.
 Closure: full batch; two gradients and one loss a step. Storage n^2.
 """
 
@@ -27,13 +27,13 @@ class MNAQ(Modified):
         params: parameters or groups; lr: factor of directions.
         mu: momentum, a number or one of each member (P,).
         step: "explicit", or "backtracking" for Armijo's rule at every step.
+        secant_norm: of the gradient in xi, "2" as printed or "inf" as in the authors' program.
         rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
         common: line search of the first step (see ``_full_batch``; "armijo") and common options.
     """
 
     def __init__(
-        self, params: Params, lr: Rate = 1.0, *, mu: Rate = 0.8, step: str = "explicit", rescale: bool = True,
-        max_numel: int = 10_000,
-        **common: Unpack[Search],
+        self, params: Params, lr: Rate = 1.0, *, mu: Rate = 0.8, step: str = "explicit", secant_norm: str = "2",
+        rescale: bool = True, max_numel: int = 10_000, **common: Unpack[Search],
     ) -> None:  # fmt: skip
         super().__init__(params, given(locals()))
