@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import METHODS, Toy, folder, in_populations, needs_model, run
+from training import METHODS, Toy, folder, in_populations, needs_model, residuals, run
 
 from optimizers import pick
 
@@ -80,7 +80,9 @@ def test_two_processes_with_half_of_the_batch_are_one_with_all(name, which):
     # at a minimum, also that of a line, losses differ by rounding alone, which then decides
     far = found.diff(dim=0).flatten(1).norm(dim=-1) > 1e-6
     moving = 1 if name == "steepest_descent" else 1 + int(far.long().cumprod(0).sum())
-    torch.testing.assert_close(first[:moving], found[:moving], rtol=0, atol=1e-10)
+    # least squares join the triangular factors of two halves, which round unlike the factor of the whole
+    close = 1e-8 if residuals(name) else 1e-10
+    torch.testing.assert_close(first[:moving], found[:moving], rtol=0, atol=close)
     torch.testing.assert_close(first, found, rtol=0, atol=1e-7)
 
 
