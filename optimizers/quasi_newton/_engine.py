@@ -25,6 +25,7 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import Params, require
 from optimizers._vector import blend, col, dot, unit
+from optimizers.quasi_newton._momentum import estimated
 from optimizers.quasi_newton._pairs import Pair, plain
 
 __all__ = ["Matrix", "Online", "QuasiNewton", "check_numbers"]
@@ -128,14 +129,6 @@ class QuasiNewton(VectorOptimizer):
         """The look-ahead point w + mu v."""
         return w if self.estimate == "weights" else w + mu * self.memory["v"]
 
-    def estimated(self, g: Tensor, mu: float | Tensor) -> Tensor:
-        """(1 + mu) g - mu g_before, and g becomes the gradient before; g itself where there is none yet."""
-        memory = self.memory
-        before = blend(memory["fresh"], g, memory["g_before"])
-        memory["g_before"].copy_(g)
-        memory["fresh"].zero_()
-        return g + mu * (g - before)
-
     def learn(self, s: Tensor, y: Tensor, g1: Tensor, ok: Tensor) -> None:
         """Hand a pair to the matrix where ok (*members,) holds and the pair rule accepts it."""
         s, y, accept, sy, yy = self.pair_rule(s, y, g1)
@@ -191,7 +184,7 @@ class Online(QuasiNewton):
         g = self.gradient(w)
         finite = torch.isfinite(dot(g, g))
         self.learn(memory["s"], g - memory["g1"], memory["g1"], memory["pending"] & finite)
-        g1 = self.estimated(g, mu)
+        g1 = estimated(self.memory, g, mu)
         s, ok = self.displacement(g1)
         ok = ok & finite
         memory["v"].copy_(mu * memory["v"] + s)

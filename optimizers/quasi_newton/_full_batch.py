@@ -22,9 +22,10 @@ from torch import Tensor
 
 from optimizers import _linesearch
 from optimizers._options import Common, Params, require
-from optimizers._products import Differentiated
+from optimizers._products import Differentiated, curvature_along
 from optimizers._vector import blend, col, dot
 from optimizers.quasi_newton._engine import QuasiNewton
+from optimizers.quasi_newton._momentum import estimated
 
 __all__ = ["Found", "FullBatch", "Search"]
 
@@ -141,7 +142,7 @@ class FullBatch(QuasiNewton):
         if self.estimate == "momentum":
             f, g = self.at(w)
             finite = torch.isfinite(f) & torch.isfinite(dot(g, g))
-            g1 = self.estimated(g, mu)
+            g1 = estimated(memory, g, mu)
             f = f if self.moves_nowhere(point, w) else self.loss(point)
         else:
             f, g1 = self.at(point)
@@ -214,7 +215,7 @@ class FullBatch(QuasiNewton):
         if rule == "none":
             return self.found(point, p, alpha, torch.isfinite(slope) & (slope < 0))
         if rule == "quadratic":
-            alpha = -slope / dot(p, Differentiated(self, point).product(p))
+            alpha = -slope / curvature_along(Differentiated(self, point), p)
             return self.found(point, p, alpha, torch.isfinite(alpha) & (alpha > 0))
         if rule == "armijo":
             return self.armijo(point, f, g1, p, slope)

@@ -1,4 +1,4 @@
-"""The adaptive momentum of amNAQ and of the accelerated SR1 methods, after Nesterov.
+"""The adaptive momentum of amNAQ and of the accelerated SR1 methods, and Nesterov's gradient from two ordinary ones.
 
     theta_{k+1} = ((gamma - theta_k^2) + sqrt((gamma - theta_k^2)^2 + 4 theta_k^2)) / 2,   theta_0 = 1
     mu_k = min(theta_k (1 - theta_k) / (theta_k^2 + theta_{k+1}), mu_max)
@@ -10,10 +10,14 @@ Source: Nesterov 2004; Indrapriyadarsini et al. 2020. Differs: nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["advance"]
+from optimizers._vector import blend
+
+__all__ = ["advance", "estimated"]
 
 
 def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]:
@@ -22,3 +26,11 @@ def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]
     bend = gamma - square
     following = 0.5 * (bend + (bend.square() + 4 * square).sqrt())
     return (theta * (1 - theta) / (square + following)).clamp(max=mu_max), torch.as_tensor(following)
+
+
+def estimated(memory: dict[str, Any], g: Tensor, mu: float | Tensor) -> Tensor:
+    """(1 + mu) g - mu g_before (*members, n), and g becomes the gradient before; g itself where there is none yet."""
+    before = blend(memory["fresh"], g, memory["g_before"])
+    memory["g_before"].copy_(g)
+    memory["fresh"].zero_()
+    return g + mu * (g - before)

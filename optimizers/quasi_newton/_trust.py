@@ -23,7 +23,7 @@ from optimizers._base import VectorOptimizer
 from optimizers._options import COMMON, Common, Params, require
 from optimizers._vector import blend, col, dot, norm
 from optimizers.quasi_newton._engine import RULES, check_numbers
-from optimizers.quasi_newton._momentum import advance
+from optimizers.quasi_newton._momentum import advance, estimated
 from optimizers.quasi_newton._sr1 import DenseSR1, LimitedSR1
 from optimizers.quasi_newton._trust_region import agreement, new_radius
 
@@ -142,12 +142,10 @@ class TrustRegion(VectorOptimizer):
             f, g1 = self.at(point)
             return point, f, g1, self.loss(w) if self.option("ared") == "iterate" and point is not w else f
         f_w, g = self.at(w)
-        before = blend(memory["fresh"], g, memory["g_before"])
-        memory["g_before"].copy_(g)
-        memory["fresh"].zero_()
+        g1 = estimated(memory, g, mu)
         here = self.reuses and torch.equal(point, w)
         f = f_w if here or self.option("ared") == "iterate" else self.loss(point)
-        return point, f, g + mu * (g - before), f_w
+        return point, f, g1, f_w
 
     def move(self, w: Tensor) -> Tensor:
         """One step, see the module's docstring."""

@@ -29,6 +29,7 @@ from optimizers._options import Common, Params, Rate, given
 from optimizers._vector import dot
 from optimizers.quasi_newton._engine import Online
 from optimizers.quasi_newton._lbfgs import LimitedMemory
+from optimizers.quasi_newton._momentum import estimated
 from optimizers.quasi_newton._pairs import regularised
 
 __all__ = ["OLMoQMB"]
@@ -106,7 +107,7 @@ class OLMoQMB(Online):
         else:
             y = parts[0] - ((1 + mu) * memory["one_before"] - mu * memory["last_twice_before"])
         self.learn(memory["s"], y, memory["g1"], memory["pending"] & finite)
-        g1 = self.estimated(g, mu)
+        g1 = estimated(memory, g, mu)
         s, ok = self.displacement(g1)
         ok = ok & finite
         memory["v"].copy_(mu * memory["v"] + s)

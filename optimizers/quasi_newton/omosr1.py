@@ -21,6 +21,7 @@ from torch import Tensor
 
 from optimizers._options import Params, Rate, given
 from optimizers._vector import blend, dot, norm
+from optimizers.quasi_newton._momentum import estimated
 from optimizers.quasi_newton._sr1 import LimitedSR1
 from optimizers.quasi_newton._trust import Region, TrustRegion
 from optimizers.quasi_newton._trust_region import agreement, new_radius
@@ -63,10 +64,7 @@ class OMoSR1(TrustRegion):
         finite = torch.isfinite(f_w) & torch.isfinite(dot(g, g))
         y = g - memory["g1"] + self.option("lam") * memory["s"]
         self.count("n_accepted", self.matrix.update(self, memory["s"], y, memory["pending"] & finite))
-        before = blend(memory["fresh"], g, memory["g_before"])
-        memory["g_before"].copy_(g)
-        memory["fresh"].copy_(~finite)
-        g1 = g + mu * (g - before)
+        g1 = estimated(memory, g, mu)
         point = w + mu * memory["v"]
         f = self.loss(point) if self.option("ared") == "lookahead" else f_w
         step = self.matrix.subproblem(self, blend(finite, g1, 0.0), memory["delta"])
