@@ -57,6 +57,8 @@ class TrainConfig:
 
     hidden: tuple[int, ...] = (64, 64)
     """sizes of the hidden layers"""
+    dueling: bool = False
+    """whether the network gives a value and the advantage of each move"""
     initialisation: Initialisation = "he"
     """first weights: he, published (uniform within 0.5) or torch"""
     loss: Loss = "huber"
@@ -67,6 +69,10 @@ class TrainConfig:
     """transitions per update"""
     replay: int = 50_000
     """transitions kept"""
+    n_step: int = 1
+    """moves that a return covers before the value of the next state is used"""
+    priority: float = 0.0
+    """exponent of the error in the probability of drawing a transition; 0 draws uniformly"""
     learning_starts: int = 500
     """moves made at random before the first update"""
     train_every: int = 4
@@ -99,12 +105,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every value that has a rule."""
-        whole = ("passes", "environments", "batch", "replay", "train_every", "updates", "target_every")
+        whole = ("passes", "environments", "batch", "replay", "n_step", "train_every", "updates", "target_every")
         optional = [
             name for name in ("max_steps", "via_capacity", "target_connections") if getattr(self, name) is not None
         ]
         self._check((*whole, *optional), lambda value: value >= 1, "be at least 1")
-        shares = ("gamma", "tau", "epsilon_start", "epsilon_end", "epsilon_fraction", "final_rate")
+        shares = ("gamma", "tau", "priority", "epsilon_start", "epsilon_end", "epsilon_fraction", "final_rate")
         self._check(shares, lambda value: 0 <= value <= 1, "lie in [0, 1]")
         self._check(("demonstrations", "learning_starts"), lambda value: value >= 0, "be at least 0")
         rate = () if self.learning_rate is None else ("learning_rate",)
@@ -139,6 +145,11 @@ class TrainConfig:
             if isinstance(chosen[name], bool) or not isinstance(chosen[name], int | float):
                 raise ValueError(f"reward {self.reward}: {name} must be a number, got {chosen[name]!r}")
         return made(**chosen)
+
+    def env_options(self) -> dict[str, Any]:
+        """The environment's arguments."""
+        kept = {name: getattr(self, name) for name in ("observation", "max_steps", "via_capacity", "keep_failed")}
+        return kept | {"reward": self.reward_object()}
 
     @property
     def optimizer_options(self) -> dict[str, Any]:

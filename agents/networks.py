@@ -1,22 +1,23 @@
-"""The Q-network as a Stable-Baselines3 policy with the study's layer sizes and a choice of first weights."""
+"""The Q-network: as a Stable-Baselines3 policy, and stacked for many agents at once; a choice of first weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.dqn.policies import DQNPolicy
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["HIDDEN", "RoutingPolicy", "initialise", "q_values"]
+__all__ = ["HIDDEN", "RoutingPolicy", "StackedMLP", "initialise", "q_values"]
 
 HIDDEN = (32, 64, 32)
 """hidden layers of the published network"""
 
 
-def initialise(module: nn.Module, kind: str) -> None:
-    """Draw the weights of every linear layer.
+def initialise(module: nn.Module, kind: str, generator: torch.Generator | None = None) -> None:
+    """Draw the weights of every linear layer; a generator of one's own is possible for all kinds but ``torch``.
 
     ``he``: normal with variance 2 / inputs, biases 0; ``published``: uniform in [-0.5, 0.5], biases 0; ``torch``:
     as torch draws them.
@@ -31,9 +32,9 @@ def initialise(module: nn.Module, kind: str) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             if kind == "he":
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             else:
-                nn.init.uniform_(layer.weight, -0.5, 0.5)
+                nn.init.uniform_(layer.weight, -0.5, 0.5, generator=generator)
             nn.init.zeros_(layer.bias)
 
 
@@ -77,3 +78,86 @@ class RoutingPolicy(DQNPolicy):
         """Switch only where the mode changes: Stable-Baselines3 asks before every rollout and every update."""
         if mode != self.training:
             super().set_training_mode(mode)
+
+
+class StackedMLP:
+    """The Q-networks of many members: linear layers with ReLUs between them, one matrix product a layer for all.
+
+    Weights are (members, inputs, outputs) and biases (members, 1, outputs); ``params`` lists them layer by layer. With
+    ``dueling`` the last layer gives one value and an advantage of each move: Q = value + advantage - mean(advantage).
+
+    Args:
+        inputs: entries of an observation.
+        hidden: sizes of the hidden layers.
+        moves: number of moves.
+        seeds: of the first weights, one a member.
+        initialisation: see ``initialise``.
+        dueling: whether value and advantage are apart.
+        dtype, device: of the weights.
+
+    Source: Wang et al., "Dueling network architectures", 2016, for ``dueling``.
+    Differs: value and advantage share all layers but the last.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        moves: int,
+        *,
+        seeds: Sequence[int],
+        initialisation: str = "he",
+        dueling: bool = False,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dueling, self.moves = dueling, moves
+        self.sizes = (inputs, *hidden, moves + dueling)
+        members = [self._first_weights(seed, initialisation) for seed in seeds]
+        self.params = [
+            torch.stack(parts).to(device=device, dtype=dtype).requires_grad_() for parts in zip(*members, strict=True)
+        ]
+
+    def _first_weights(self, seed: int, kind: str) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
+        for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
+            layer = nn.Linear(inputs, outputs)
+            if kind == "torch":
+                for part in layer.parameters():
+                    nn.init.uniform_(part, -(inputs**-0.5), inputs**-0.5, generator=generator)
+            initialise(layer, kind, generator)
+            parts += [layer.weight.detach().t().contiguous(), layer.bias.detach()[None]]
+        return parts
+
+    def __call__(self, obs: Tensor, params: Sequence[Tensor] | None = None) -> Tensor:
+        """Q-values (members, B, moves) of observations (members, B, entries), with other weights if given."""
+        params = self.params if params is None else params
+        x = torch.baddbmm(params[1], obs, params[0])
+        for weight, bias in zip(params[2::2], params[3::2], strict=True):
+            x = torch.baddbmm(bias, torch.relu(x), weight)
+        if not self.dueling:
+            return x
+        advantage = x[..., :-1]
+        return x[..., -1:] + advantage - advantage.mean(-1, keepdim=True)
+
+    def member(self, place: int) -> dict[str, Tensor]:
+        """One member's weights as Stable-Baselines3 names them in a Q-network.
+
+        Raises:
+            ValueError: dueling networks have no such form.
+        """
+        if self.dueling:
+            raise ValueError("a dueling network has no form in Stable-Baselines3's DQN")
+        found = {}
+        for layer in range(len(self.sizes) - 1):
+            found[f"q_net.{2 * layer}.weight"] = self.params[2 * layer][place].detach().t().contiguous()
+            found[f"q_net.{2 * layer}.bias"] = self.params[2 * layer + 1][place, 0].detach().clone()
+        return found
+
+    @torch.no_grad()
+    def load_member(self, place: int, weights: dict[str, Tensor]) -> None:
+        """Take the weights of one member from a Q-network of Stable-Baselines3."""
+        for layer in range(len(self.sizes) - 1):
+            self.params[2 * layer][place].copy_(weights[f"q_net.{2 * layer}.weight"].t())
+            self.params[2 * layer + 1][place, 0].copy_(weights[f"q_net.{2 * layer}.bias"])

@@ -17,7 +17,7 @@ from agents import checkpoint
 from agents.networks import q_values
 from agents.sb3_vec_env import RoutingVecEnv
 from agents.td import choose
-from agents.training import RunError, build, env_options, read_config
+from agents.training import RunError, build, read_config
 from routing_env import Problem, Solution, read_problem, read_solution, rules
 from routing_env.routers._protocol import Clock, Progress
 
@@ -66,7 +66,7 @@ def route(
         solution = read_solution(problem, folder / "best.route")
         kept = {name: best[name] for name in ("pass", "connections", "connected", "reward")}
         return Solution(problem, solution.edges, info | kept | {"trained": True, "seconds": clock.seconds})
-    env = RoutingVecEnv([problem], **env_options(config))
+    env = RoutingVecEnv([problem], **config.env_options())
     agent = build(config, own)
     if env.observation_space.shape != agent.observation_space.shape:
         sizes = f"{env.observation_space.shape} on this netlist, {agent.observation_space.shape} in training"

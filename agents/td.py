@@ -43,11 +43,11 @@ def double_dqn_target(
     return reward + gamma * (1.0 - terminated) * q_next_target.gather(-1, best).squeeze(-1)
 
 
-def td_loss(q: Tensor, moves: Tensor, target: Tensor, kind: str = "huber") -> Tensor:
+def td_loss(q: Tensor, moves: Tensor, target: Tensor, kind: str = "huber", weights: Tensor | None = None) -> Tensor:
     """Loss of Q-values (..., B, moves) at the moves made (..., B) against targets (..., B), averaged over B.
 
     ``huber`` (threshold 1), ``squared``, or ``published``: squared and averaged over all B x moves entries of the
-    target matrix, of which all but the moves made have no error.
+    target matrix, of which all but the moves made have no error. ``weights`` (..., B) multiply the transitions.
 
     Raises:
         ValueError: unknown kind.
@@ -55,12 +55,13 @@ def td_loss(q: Tensor, moves: Tensor, target: Tensor, kind: str = "huber") -> Te
     error = q.gather(-1, moves.unsqueeze(-1)).squeeze(-1) - target
     if kind == "huber":
         size = error.abs()
-        return torch.where(size < 1, 0.5 * error * error, size - 0.5).mean(-1)
-    if kind == "squared":
-        return (error * error).mean(-1)
-    if kind == "published":
-        return (error * error).mean(-1) / q.shape[-1]
-    raise ValueError(f"loss {kind!r} is none of huber, squared, published")
+        each = torch.where(size < 1, 0.5 * error * error, size - 0.5)
+    elif kind in ("squared", "published"):
+        each = error * error
+    else:
+        raise ValueError(f"loss {kind!r} is none of huber, squared, published")
+    loss = (each if weights is None else each * weights).mean(-1)
+    return loss / q.shape[-1] if kind == "published" else loss
 
 
 def choose(q: Tensor, mask: Tensor | None, explore: Tensor, draws: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def read_config(folder: Path) -> TrainConfig:
 
 def build(config: TrainConfig, problem: Problem) -> DoubleDQN:
     """The environment and the agent of a run, before its first move."""
-    env = RoutingVecEnv([problem] * config.environments, **env_options(config))
+    env = RoutingVecEnv([problem] * config.environments, **config.env_options())
     rate = config.learning_rate
     agent = DoubleDQN(
         "MlpPolicy", env, rate,
@@ -83,12 +83,6 @@ def build(config: TrainConfig, problem: Problem) -> DoubleDQN:
     agent.lr_schedule = lambda left: first * (config.final_rate + (1 - config.final_rate) * left)
     agent.set_logger(Logger(folder=None, output_formats=[]))
     return agent
-
-
-def env_options(config: TrainConfig) -> dict[str, Any]:
-    """The environment's arguments."""
-    kept = {name: getattr(config, name) for name in ("observation", "max_steps", "via_capacity", "keep_failed")}
-    return kept | {"reward": config.reward_object()}
 
 
 def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -118,7 +112,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: boo
         settings = json.dumps(dataclasses.asdict(config), indent=1)
         records.write_atomically(folder / "config.json", settings.encode())
         if config.demonstrations:
-            demonstrate(agent, problem, config.demonstrations, env_options(config))
+            demonstrate(agent, problem, config.demonstrations, config.env_options())
     run = _Run(config, problem, folder, quiet)
     run.continue_rows(agent)
     if len(agent.history) < config.passes:

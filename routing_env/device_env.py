@@ -65,6 +65,10 @@ class TensorRouting:
         self.moves = torch.zeros(many, dtype=torch.int64, device=self.device)
         compiled = program(observation.write, reward.pay)
         self._play, self._begin = compiled.step_many, compiled.begin_many
+        self._bind()
+
+    def _bind(self) -> None:
+        """Arrays on the memory of the tensors."""
         self._table = [one.numpy() for one in self.tables.values()]
         self._out = [one.numpy() for one in (self.obs, self.mask, self.final, self.final_mask, self.gains, self.flags)]
 
@@ -84,6 +88,14 @@ class TensorRouting:
         """The wires of problem ``b``: of its best finished pass, or of the pass under way."""
         row = State(*(one[b : b + 1].cpu().numpy() for one in self.tables.values()))
         return solution_of(self.problems[b], row, 0, best=best)
+
+    def keep(self, places: Tensor) -> None:
+        """Go on with some of the problems (kept,); the results of a problem do not depend on the others."""
+        self.problems = [self.problems[b] for b in places.tolist()]
+        self.tables = {name: one[places] for name, one in self.tables.items()}
+        for name in ("obs", "mask", "final", "final_mask", "gains", "flags", "moves"):
+            setattr(self, name, getattr(self, name)[places])
+        self._bind()
 
     def get_state(self) -> dict[str, Tensor]:
         """Copies of everything that the next moves depend on."""

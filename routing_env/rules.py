@@ -36,7 +36,9 @@ BEST_ROUTED, BEST_OVERFLOW, BEST_MOVES, BEST_LOGGED, BEST_PASS = 16, 17, 18, 19,
 LAST_ROUTED, LAST_LOGGED, LAST_OVERFLOW = 21, 22, 23
 # columns of ``state``: settings
 COUNT, MAX_STEPS, WIDTH, HEIGHT, LAYERS, CLOSED, RELEASE, LARGEST = 24, 25, 26, 27, 28, 29, 30, 31
-STATE = 32
+# columns of ``state``: moves since the beginning, and at the end of the last finished pass
+PLAYED, LAST_PLAYED = 32, 33
+STATE = 34
 
 # columns of ``totals``; from PRICES on: the reward's own numbers
 REWARD, BEST_REWARD, LAST_REWARD, PRICES = 0, 1, 2, 3
@@ -133,6 +135,7 @@ def close_pass(b, state, totals, log):
     state[b, LAST_ROUTED] = state[b, ROUTED]
     state[b, LAST_LOGGED] = state[b, LOGGED]
     state[b, LAST_OVERFLOW] = state[b, OVERFLOW]
+    state[b, LAST_PLAYED] = state[b, PLAYED]
     totals[b, LAST_REWARD] = totals[b, REWARD]
     better = state[b, BEST_ROUTED] - state[b, ROUTED]
     if better == 0:
@@ -188,6 +191,7 @@ def play(b, move, room, stamp, connections, state, totals, log):
             state[b, NODE] = to
     state[b, STEPS] += 1
     state[b, MOVES] += 1
+    state[b, PLAYED] += 1
     arrived = state[b, NODE] == state[b, TARGET]
     if arrived:
         flags |= ARRIVED

@@ -17,7 +17,7 @@ import torch
 import agents.router
 from agents import records
 from agents.config import TrainConfig
-from agents.training import RunError, best_solution, build, env_options, read_config, train
+from agents.training import RunError, best_solution, build, read_config, train
 from routing_env import Solution, official_score, read_problem, read_solution, write_problem
 from routing_env.generators.published import published
 
@@ -348,7 +348,7 @@ def test_an_agent_routes_only_what_it_can_see(file, tmp_path):
 
 def test_the_environments_of_a_run_are_as_its_settings_say(file):
     chosen = config(file, max_steps=7, via_capacity=2, keep_failed=False, environments=3)
-    options = env_options(chosen)
+    options = chosen.env_options()
     assert {name: options[name] for name in ("max_steps", "via_capacity", "keep_failed", "observation")} == {
         "max_steps": 7, "via_capacity": 2, "keep_failed": False, "observation": "scaled",
     }  # fmt: skip

@@ -1,0 +1,260 @@
+"""Many double-DQN agents at once: stacked networks, tensor environment, replay on the device, one optimizer object.
+
+A member has its own netlist, seed and learning rate. All members make one move, then one update, in step; every number
+that a member sees depends on its own seed, netlist and learning rate alone, so that its run does not depend on its
+neighbours. Nothing is read back to the host inside a move; ``poll`` reads which passes ended, and has to be called
+before a member can end two passes: at least once in ``stride`` moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import optimizers
+from agents.config import TrainConfig
+from agents.draws import Draws
+from agents.networks import StackedMLP
+from agents.replay import Batch, Replay
+from agents.td import choose, double_dqn_target, td_loss
+from optimizers.members import keep_members
+from routing_env import Problem, rules
+from routing_env.device_env import TensorRouting
+
+__all__ = ["Population"]
+
+CURVES = ("routed", "wirelength", "overflow", "reward", "step")
+"""what is kept of every pass; ``step`` counts the member's moves up to its end"""
+
+
+class Population:
+    """Members that learn side by side.
+
+    Args:
+        problems: one a member, all of one grid shape.
+        config: settings shared by all members; its netlist, seed and number of environments are not looked at.
+        seeds: one a member.
+        learning_rates: one a member; None for the config's.
+        device: where everything lies.
+        dtype: of networks and replay.
+
+    Raises:
+        ValueError: an optimizer that has no form for populations, or numbers of arguments that differ.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        config: TrainConfig,
+        seeds: Sequence[int],
+        *,
+        learning_rates: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        many = len(problems)
+        if len(seeds) != many or (learning_rates is not None and len(learning_rates) != many):
+            raise ValueError(f"{many} problems, {len(seeds)} seeds: one of each a member")
+        self.config, self.seeds, self.device = config, list(seeds), torch.device(device)
+        self.env = TensorRouting(problems, device=device, **config.env_options())
+        self.env.begin()
+        entries = self.env.obs.shape[1]
+        self.net = StackedMLP(
+            entries, config.hidden, 6, seeds=seeds, initialisation=config.initialisation, dueling=config.dueling,
+            dtype=dtype, device=device,
+        )  # fmt: skip
+        self.target = [one.detach().clone() for one in self.net.params]
+        self.replay = Replay(
+            many, config.replay, entries, gamma=config.gamma, n_step=config.n_step, priority=config.priority,
+            dtype=dtype, device=device,
+        )  # fmt: skip
+        self.draws = Draws(seeds, device)
+        options = dict(config.optimizer_options)
+        first = config.learning_rate or options.pop("lr", None) or optimizers.default_lr(config.optimizer)
+        rates = [first] * many if learning_rates is None else list(learning_rates)
+        self.first_rates = torch.tensor(rates, dtype=dtype, device=device)
+        self.optimizer = make_population_optimizer(config.optimizer, self.net.params, self.first_rates, options)
+        self.moves, self.updates = 0, 0
+        self.connections = torch.zeros(many, dtype=torch.int64, device=device)  # ended so far
+        self.history: list[dict[str, list[float]]] = [{name: [] for name in CURVES} for _ in problems]
+        """for each member and each of ``CURVES`` one number a pass"""
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def stride(self) -> int:
+        """Moves in which no member can end two passes."""
+        return int(self.env.tables["state"][:, rules.COUNT].min())
+
+    def progress(self) -> Tensor:
+        """Share of the passes that each member has made, (members,)."""
+        passed = self.env.tables["state"][:, rules.PASSES].to(self.first_rates.dtype)
+        return (passed / self.config.passes).clamp_(max=1.0)
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """One move of every member, and an update where one is due."""
+        config = self.config
+        self._play(self.moves < config.learning_starts)
+        self.moves += 1
+        if self.moves > config.learning_starts and self.moves % config.train_every == 0:
+            for _ in range(config.updates):
+                self._learn()
+
+    def _play(self, warming_up: bool) -> None:
+        config, env = self.config, self.env
+        coins = self.draws.uniform(2)
+        explore = coins[:, 0] < (1.0 if warming_up else self.epsilon())
+        mask = env.mask if config.masked else None
+        moves = choose(self.net(env.obs.to(self.first_rates.dtype)[:, None])[:, 0], mask, explore, coins[:, 1])
+        seen = env.obs.clone()
+        env.step(moves)
+        ended, made = env.flags > rules.BLOCKED, (env.flags & rules.ARRIVED) > 0
+        next_obs = torch.where(ended[:, None], env.final, env.obs)
+        next_mask = torch.where(ended[:, None], env.final_mask, env.mask)
+        self.replay.add(seen, moves, env.gains * config.reward_scale, next_obs, next_mask, made, ended)
+        self._move_target(ended)
+
+    def epsilon(self) -> Tensor:
+        """Share of random moves of each member, (members,)."""
+        config = self.config
+        if config.epsilon_fraction <= 0:
+            return torch.full_like(self.first_rates, config.epsilon_end)
+        share = (self.progress() / config.epsilon_fraction).clamp_(max=1.0)
+        return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * share
+
+    def _move_target(self, ended: Tensor) -> None:
+        """Move target networks by tau: of all members after so many moves, or of each after so many connections."""
+        config = self.config
+        if config.target_connections is None:
+            if (self.moves + 1) % config.target_every == 0:
+                torch._foreach_lerp_(self.target, self.net.params, config.tau)
+            return
+        before = self.connections // config.target_connections
+        self.connections.add_(ended)
+        due = self.connections // config.target_connections > before
+        if self.device.type == "cpu" and not bool(due.any()):  # a reading of the device that costs nothing here
+            return
+        share = due.to(self.first_rates.dtype).mul_(config.tau)[:, None, None]
+        for old, new in zip(self.target, self.net.params, strict=True):
+            old.lerp_(new, share)
+
+    def _learn(self) -> None:
+        config = self.config
+        batch = self.replay.draw(self.draws.uniform(config.batch))
+        target = double_dqn_target(
+            batch.returns, torch.zeros_like(batch.returns), self.net(batch.next_obs),
+            self.net(batch.next_obs, self.target), batch.discount, batch.next_mask if config.masked else None,
+        )  # fmt: skip
+        left = 1.0 - self.progress()
+        self.optimizer.param_groups[0]["lr"].copy_(
+            self.first_rates * (config.final_rate + (1 - config.final_rate) * left)
+        )
+        if config.priority:
+            found = self.net(batch.obs).gather(-1, batch.moves[..., None]).squeeze(-1)
+            self.replay.learn_priorities(batch.places, found - target)
+        step: Callable[[Any], Any] = self.optimizer.step
+        step(self.closure(batch, target))
+        self.updates += 1
+
+    def closure(self, batch: Batch, target: Tensor) -> Callable[..., Tensor]:
+        """Losses (members,) on one batch, whose target stays; back-propagates their sum and clips each gradient."""
+        params, config = self.net.params, self.config
+
+        def closure(backward: bool = True) -> Tensor:
+            for one in params:
+                one.grad = None
+            losses = td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)
+            if not backward:
+                return losses
+            losses.sum().backward()
+            if config.max_grad_norm < float("inf"):
+                clip(params, config.max_grad_norm)
+            return losses.detach()
+
+        return closure
+
+    def poll(self) -> list[int]:
+        """Note the passes that ended since the last call; the members that ended one."""
+        state, totals = self.env.tables["state"].cpu(), self.env.tables["totals"].cpu()
+        columns = [rules.PASSES, rules.LAST_ROUTED, rules.LAST_LOGGED, rules.LAST_OVERFLOW, rules.LAST_PLAYED]
+        ended = []
+        for place, (passes, routed, wirelength, overflow, step) in enumerate(state[:, columns].tolist()):
+            curves = self.history[place]
+            known = len(curves["routed"])
+            if passes == known:
+                continue
+            if passes > known + 1:
+                raise RuntimeError(f"member {place} ended {passes - known} passes since the last poll")
+            reward = float(totals[place, rules.LAST_REWARD])
+            for name, value in zip(CURVES, (routed, wirelength, overflow, reward, step), strict=True):
+                curves[name].append(value)
+            ended.append(place)
+        return ended
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with some of the members; what the others were is forgotten."""
+        at = torch.tensor(list(places), dtype=torch.int64, device=self.device)
+        self.env.keep(at)
+        before = self.net.params
+        self.net.params = [one.detach()[at].requires_grad_() for one in before]
+        self.target = [one[at] for one in self.target]
+        self.replay.keep(at)
+        self.draws.keep(at)
+        self.first_rates, self.connections = self.first_rates[at], self.connections[at]
+        self.optimizer = keep_members(self.optimizer, self.net.params, at)
+        self.seeds = [self.seeds[place] for place in places]
+        self.history = [self.history[place] for place in places]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next move depends on: tensors and plain values."""
+        return {
+            "params": [one.detach() for one in self.net.params], "target": self.target,
+            "optimizer": self.optimizer.state_dict(), "replay": self.replay.state_dict(), "env": self.env.get_state(),
+            "counter": self.draws.counter, "connections": self.connections, "moves": self.moves,
+            "updates": self.updates, "history": self.history,
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what ``state_dict`` gave to a population of the same members."""
+        for own, one in zip([*self.net.params, *self.target], [*state["params"], *state["target"]], strict=True):
+            own.copy_(one)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.replay.load_state_dict(state["replay"])
+        self.env.set_state(state["env"])
+        self.draws.counter.copy_(state["counter"])
+        self.connections.copy_(state["connections"])
+        self.moves, self.updates = state["moves"], state["updates"]
+        self.history = [{name: list(one[name]) for name in CURVES} for one in state["history"]]
+
+
+def make_population_optimizer(
+    name: str, params: list[Tensor], rates: Tensor, options: dict[str, Any]
+) -> torch.optim.Optimizer:
+    """An optimizer of stacked parameters, with a learning rate of each member.
+
+    Raises:
+        ValueError: it has no form for populations.
+    """
+    kind = optimizers.pick(name)
+    if not getattr(kind, "populations", False):
+        own = name.removeprefix("torch.")
+        hint = f"; take {own!r}" if own != name and own in optimizers.names() else ""
+        raise ValueError(f"optimizer {name!r} moves one network at a time, not a population{hint}")
+    if "reuse" in optimizers.default_options(name):
+        options = {"reuse": False} | options  # the last gradient is of the last batch
+    return optimizers.make(name, params, lr=rates.clone(), member_dims=1, **options)
+
+
+def clip(params: Sequence[Tensor], most: float) -> None:
+    """Scale each member's gradient down to a norm of ``most``, as ``clip_grad_norm_`` does for one network."""
+    grads = [one.grad for one in params if one.grad is not None]
+    squares = torch.stack([torch.linalg.vector_norm(one.flatten(1), dim=1) for one in grads])
+    factor = (most / (torch.linalg.vector_norm(squares, dim=0) + 1e-6)).clamp_(max=1.0)[:, None, None]
+    for one in grads:
+        one.mul_(factor)

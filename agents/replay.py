@@ -1,0 +1,223 @@
+"""Replay of many members on one device: a ring of transitions each, returns over several moves, uniform or by priority.
+
+A transition is one row of numbers, so that a batch is one gather:
+
+    obs | next obs | next mask (6) | move | return | discount
+
+It is put in as soon as the move is made, with return r and discount gamma (0 where the connection was made). The next
+n - 1 moves of the same connection complete it in place,
+
+    return += gamma^k r_k,   next obs, next mask <- those after move k,   discount <- gamma^(k+1), 0 at a true end
+
+so that a row is at all times a right target over as many moves as are known.
+
+Source: Sutton 1988, n-step returns; Schaul et al. 2016, prioritized replay (proportional).
+Differs: rows are used before their n moves are complete.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Replay", "SumTree"]
+
+MOVES = 6
+
+
+class Batch(NamedTuple):
+    """Transitions drawn, B of each member."""
+
+    obs: Tensor  # (members, B, entries)
+    next_obs: Tensor  # (members, B, entries)
+    next_mask: Tensor  # (members, B, 6)
+    moves: Tensor  # (members, B)
+    returns: Tensor  # (members, B)
+    discount: Tensor  # (members, B) of the value after the last move, 0 at a true end
+    places: Tensor  # (members, B) where they lie
+    weights: Tensor | None  # (members, B) correction of priorities
+
+
+class SumTree:
+    """Sums of non-negative leaves, to draw a leaf in proportion to its value.
+
+    Args:
+        members: trees.
+        leaves: of each.
+        device: where they lie.
+    """
+
+    def __init__(self, members: int, leaves: int, device: torch.device | str = "cpu") -> None:
+        self.depth = max(1, (leaves - 1).bit_length())
+        self.sums = torch.zeros(members, 2 << self.depth, dtype=torch.float64, device=device)  # root at 1
+
+    def set(self, places: Tensor, values: Tensor) -> None:
+        """Give leaves (members, B) the values (members, B); of a leaf named twice one value stays."""
+        at = places + (1 << self.depth)
+        self.sums.scatter_(1, at, values.double())
+        for _ in range(self.depth):
+            at = at >> 1
+            self.sums.scatter_(1, at, self.sums.gather(1, 2 * at) + self.sums.gather(1, 2 * at + 1))
+
+    def total(self) -> Tensor:
+        """Sum of all leaves, (members, 1)."""
+        return self.sums[:, 1:2]
+
+    def find(self, mass: Tensor) -> Tensor:
+        """The leaves (members, B) in which the running sum of the leaves passes ``mass`` (members, B)."""
+        at = torch.ones_like(mass, dtype=torch.int64)
+        for _ in range(self.depth):
+            left = self.sums.gather(1, 2 * at)
+            right = (mass >= left) & (self.sums.gather(1, 2 * at + 1) > 0)
+            mass = torch.where(right, mass - left, mass)
+            at = 2 * at + right
+        return at - (1 << self.depth)
+
+    def values(self, places: Tensor) -> Tensor:
+        """Leaves (members, B)."""
+        return self.sums.gather(1, places + (1 << self.depth))
+
+
+class Replay:
+    """Rings of transitions.
+
+    Args:
+        members: rings.
+        capacity: transitions of each.
+        entries: of an observation.
+        gamma: discount of a move.
+        n_step: moves that a return covers.
+        priority: exponent of the error in the probability of a transition; 0 draws uniformly.
+        correction: exponent of the weights that undo the priorities.
+        dtype, device: of the transitions.
+
+    Raises:
+        ValueError: more moves in a return than transitions in the ring.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        capacity: int,
+        entries: int,
+        *,
+        gamma: float,
+        n_step: int = 1,
+        priority: float = 0.0,
+        correction: float = 0.4,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if n_step > capacity:
+            raise ValueError(f"n_step {n_step} is larger than the replay of {capacity}")
+        self.capacity, self.entries, self.gamma, self.n_step = capacity, entries, gamma, n_step
+        self.priority, self.correction = priority, correction
+        self.width = self.row_width(entries)
+        self.rows = torch.zeros(members, capacity, self.width, dtype=dtype, device=device)
+        self.position = torch.zeros(members, dtype=torch.int64, device=device)  # where the next one goes
+        self.filled = torch.zeros(members, dtype=torch.int64, device=device)
+        self.age = torch.zeros(members, dtype=torch.int64, device=device)  # moves made in the connection under way
+        self._first = torch.arange(members, device=device) * capacity  # (members,) first row of each ring
+        self.tree = SumTree(members, capacity, device) if priority else None
+        self.largest = torch.ones(members, 1, dtype=torch.float64, device=device)  # priority of a new transition
+
+    @staticmethod
+    def row_width(entries: int) -> int:
+        """Numbers in a transition."""
+        return 2 * entries + MOVES + 3
+
+    def add(
+        self, obs: Tensor, moves: Tensor, rewards: Tensor, next_obs: Tensor, next_mask: Tensor, made: Tensor,
+        ended: Tensor,
+    ) -> None:  # fmt: skip
+        """Put in one transition of each member.
+
+        Args:
+            obs, next_obs: (members, entries).
+            moves, rewards: (members,).
+            next_mask: (members, 6), moves allowed after it.
+            made: (members,), whether the connection was made with this move.
+            ended: (members,), whether it ended, made or given up.
+        """
+        flat = self.rows.view(-1, self.width)
+        dtype = flat.dtype
+        rewards = rewards.to(dtype)
+        lasting = (~made).to(dtype)
+        after = torch.cat([next_obs, next_mask.to(dtype)], -1)
+        last = torch.stack([moves.to(dtype), rewards, lasting * self.gamma], -1)
+        flat.index_copy_(0, self._first + self.position, torch.cat([obs, after, last], -1))
+        for k in range(1, self.n_step):
+            at = self._first + (self.position - k) % self.capacity
+            old = flat.index_select(0, at)
+            new = old.clone()
+            new[:, self.entries : 2 * self.entries + MOVES] = after
+            new[:, -2] += self.gamma**k * rewards
+            new[:, -1] = lasting * self.gamma ** (k + 1)
+            flat.index_copy_(0, at, torch.where((self.age >= k)[:, None], new, old))
+        if self.tree is not None:
+            self.tree.set(self.position[:, None], self.largest)
+        self.age.add_(1).mul_(~ended)
+        self.position.add_(1).remainder_(self.capacity)
+        self.filled.add_(1).clamp_(max=self.capacity)
+
+    def draw(self, uniform: Tensor) -> Batch:
+        """Transitions by numbers (members, B) in [0, 1), float64."""
+        if self.tree is None:
+            places, weights = (uniform * self.filled[:, None]).long(), None
+        else:
+            places = self.tree.find(uniform * self.tree.total())
+            share = self.tree.values(places) / self.tree.total() * self.filled[:, None]
+            found = share.clamp(min=1e-12) ** -self.correction
+            weights = (found / found.amax(1, keepdim=True)).to(self.rows.dtype)
+        at = (places + self._first[:, None]).view(-1)
+        rows = self.rows.view(-1, self.width).index_select(0, at).view(*places.shape, self.width)
+        obs, next_obs, mask, last = rows.split([self.entries, self.entries, MOVES, 3], -1)
+        return Batch(obs, next_obs, mask, last[..., 0].long(), last[..., 1], last[..., 2], places, weights)
+
+    def learn_priorities(self, places: Tensor, errors: Tensor) -> None:
+        """Give transitions (members, B) the priority of their temporal-difference errors (members, B)."""
+        if self.tree is not None:
+            found = (errors.abs().double() + 1e-3) ** self.priority
+            self.largest.copy_(torch.maximum(self.largest, found.amax(1, keepdim=True)))
+            self.tree.set(places, found)
+
+    def fill(self, place: int, rows: Tensor) -> None:
+        """Put transitions (count, width) of one member in, at the beginning of an empty ring.
+
+        Raises:
+            ValueError: there are more than the ring holds, or the ring is not empty.
+        """
+        count = len(rows)
+        if count > self.capacity or int(self.filled[place]):
+            raise ValueError(f"{count} transitions do not fit into an empty ring of {self.capacity}")
+        self.rows[place, :count] = rows.to(self.rows)
+        self.position[place], self.filled[place] = count % self.capacity, count
+        if self.tree is not None and count:
+            self.tree.sums[place, (1 << self.tree.depth) : (1 << self.tree.depth) + count] = 1.0
+            for level in range(self.tree.depth - 1, -1, -1):
+                leaves = self.tree.sums[place, 2 << level : 4 << level]
+                self.tree.sums[place, 1 << level : 2 << level] = leaves.view(-1, 2).sum(1)
+
+    def keep(self, places: Tensor) -> None:
+        """Go on with some of the members."""
+        self.rows, self.largest = self.rows[places], self.largest[places]
+        self.position, self.filled, self.age = self.position[places], self.filled[places], self.age[places]
+        self._first = torch.arange(len(places), device=self._first.device) * self.capacity
+        if self.tree is not None:
+            self.tree.sums = self.tree.sums[places]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, with rings cut to what the fullest of them holds."""
+        used = int(self.filled.max())
+        kept: dict[str, Any] = {name: getattr(self, name) for name in ("position", "filled", "age", "largest")}
+        return kept | {"rows": self.rows[:, :used], "tree": None if self.tree is None else self.tree.sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what ``state_dict`` gave."""
+        self.rows[:, : state["rows"].shape[1]] = state["rows"]
+        for name in ("position", "filled", "age", "largest"):
+            getattr(self, name).copy_(state[name])
+        if self.tree is not None:
+            self.tree.sums.copy_(state["tree"])

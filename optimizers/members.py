@@ -1,0 +1,56 @@
+"""Some members of a population go on, with all that their optimizer remembers about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers._base import VectorOptimizer
+
+__all__ = ["keep_members"]
+
+
+def keep_members(optimizer: torch.optim.Optimizer, params: list[Tensor], places: Tensor) -> torch.optim.Optimizer:
+    """An optimizer of the same kind and settings for the members at ``places``, which goes on where this one stands.
+
+    Args:
+        optimizer: of a population, one parameter group: this package's with ``member_dims=1``, or one of torch's that
+            treat every coordinate alone.
+        params: the parameters of the members that go on, (members kept, ...).
+        places: (members kept,) their places in the population so far.
+
+    Raises:
+        ValueError: several parameter groups.
+    """
+    if len(optimizer.param_groups) != 1:
+        raise ValueError(f"one parameter group expected, found {len(optimizer.param_groups)}")
+    many = optimizer.param_groups[0]["params"][0].shape[0]
+    state = optimizer.state_dict()
+    memory = _of(state["state"], many, places)
+    memory.get("global", {}).pop("shape", None)
+    options = {name: _of(value, many, places) for name, value in optimizer.param_groups[0].items() if name != "params"}
+    own = isinstance(optimizer, VectorOptimizer)
+    kept = {name: options[name] for name in optimizer.defaults if name in options} if own else options
+    made: Any = type(optimizer)
+    found: torch.optim.Optimizer = made(params, **_accepted(optimizer, kept))
+    groups = [{**state["param_groups"][0], **{name: options[name] for name in options}}]
+    found.load_state_dict({"state": memory, "param_groups": groups})
+    if own:
+        vars(found).update({name: one for name, one in vars(optimizer).items() if name == "monitor"})
+    return found
+
+
+def _accepted(optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the optimizer was made with, without what torch adds to groups."""
+    return {name: value for name, value in options.items() if name in optimizer.defaults and name != "initial_lr"}
+
+
+def _of(memory: Any, many: int, places: Tensor) -> Any:
+    """What is remembered about some of the members, who lie along axis 0 of a tensor."""
+    if isinstance(memory, dict):
+        return {name: one if name == "turn" else _of(one, many, places) for name, one in memory.items()}
+    if not isinstance(memory, Tensor) or not memory.ndim or memory.shape[0] != many:
+        return memory
+    return memory.index_select(0, places)
