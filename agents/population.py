@@ -16,6 +16,7 @@ from torch import Tensor
 
 import optimizers
 from agents.config import TrainConfig
+from agents.demonstrations import demonstration_rows
 from agents.draws import Draws
 from agents.networks import StackedMLP
 from agents.replay import Batch, Replay
@@ -71,6 +72,10 @@ class Population:
             many, config.replay, entries, gamma=config.gamma, n_step=config.n_step, priority=config.priority,
             dtype=dtype, device=device,
         )  # fmt: skip
+        if config.demonstrations:
+            for place, problem in enumerate(problems):
+                rows = demonstration_rows(problem, config).repeat(config.demonstrations, 1)
+                self.replay.fill(place, rows[-config.replay :])
         self.draws = Draws(seeds, device)
         options = dict(config.optimizer_options)
         first = config.learning_rate or options.pop("lr", None) or optimizers.default_lr(config.optimizer)
