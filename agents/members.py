@@ -1,0 +1,368 @@
+"""Members of a population from their first to their last pass: rows, checkpoints, early ends, going on after a stop.
+
+A folder holds
+
+checkpoint.pt     everything that the members under way need to go on with the same result
+rows.jsonl        one row a member, in their order, written when the last has ended
+routes/           the best pass of each member as a contest solution
+progress.json     passes made so far, for whoever watches
+tensorboard/      mean and quartiles over the members
+
+A member ends after its last pass or, with ``stop_at_bound``, with the first pass that makes all connections at the
+proven bound: no later pass can be better. Members that ended are taken out of the population when they are a quarter
+of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from agents import records
+from agents.config import TrainConfig
+from agents.population import CURVES, Population
+from routing_env import Problem, official_score, rules, write_solution
+
+__all__ = ["Interrupted", "Member", "bytes_per_member", "check_memory", "run_members"]
+
+GIB = 2**30
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop; its checkpoint is written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One agent of a population."""
+
+    problem: Problem
+    netlist: str
+    """what its rows call the netlist"""
+    seed: int
+    learning_rate: float | None = None
+    bound: int | None = None
+    """proven least wirelength"""
+
+
+def run_members(
+    members: Sequence[Member],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    stop_at_bound: bool = False,
+    checkpoint_seconds: float = 300.0,
+    device: str = "cpu",
+    task: str = "routing",
+    label: str | None = None,
+    parent: int | None = None,
+    tensorboard: bool = True,
+) -> list[dict[str, Any]]:
+    """Train members side by side, or go on where a stopped run of the same folder stands.
+
+    Args:
+        members: all of one grid shape.
+        config: shared settings.
+        folder: see the module's docstring; nothing is done again if its rows are complete.
+        stop_at_bound: whether a member ends at its proven bound.
+        checkpoint_seconds: time between checkpoints.
+        device: where the population lies.
+        task, label: of the rows; no label for the optimizer's name.
+        parent: a process whose end ends this run too.
+        tensorboard: whether curves are written.
+
+    Returns:
+        The rows, one a member.
+
+    Raises:
+        Interrupted: by SIGINT or SIGTERM; the checkpoint is written.
+        ValueError: the checkpoint does not fit the settings.
+    """
+    torch.set_num_threads(1)  # the matrices are tiny; more threads only wait for each other
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        done = records.read_rows(folder / "rows.jsonl")
+        if len(done) == len(members):
+            return done
+        run = _Run(members, config, folder, stop_at_bound, device, task, label or config.optimizer, tensorboard)
+        with _asked_to_stop() as asked:
+            return run.to_the_end(checkpoint_seconds, lambda: asked() or (parent not in (None, os.getppid())))
+
+
+class _Run:
+    def __init__(
+        self, members: Sequence[Member], config: TrainConfig, folder: Path, stop_at_bound: bool, device: str,
+        task: str, label: str, tensorboard: bool,
+    ) -> None:  # fmt: skip
+        self.members, self.config, self.folder, self.device = members, config, folder, device
+        self.stop_at_bound, self.task, self.label = stop_at_bound, task, label
+        self.settings = {n: v for n, v in dataclasses.asdict(config).items() if n not in NOT_OF_MEMBERS}
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.alive = list(range(len(members)))
+        self.spent = (0.0, 0.0)
+        state: dict[str, Any] | None = None
+        self.saved = folder / "checkpoint.pt"
+        if self.saved.exists():
+            state = _read(self.saved)
+            plain = json.loads(state["plain"])
+            if plain["members"] != [[one.netlist, one.seed] for one in members] or plain["settings"] != _json(
+                self.settings
+            ):
+                raise ValueError(f"{self.saved}: made by other members or settings; choose another folder")
+            self.alive, self.spent = plain["alive"], tuple(plain["spent"])
+            self.rows = {int(member): row for member, row in plain["rows"].items()}
+        self.started = (time.perf_counter(), time.process_time())
+        self.population = self._build(state)
+        self.curves: Any = None
+        self.drawn = min((len(one["routed"]) for one in self.population.history), default=0)
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=self.drawn + 1)
+
+    def _build(self, state: dict[str, Any] | None) -> Population:
+        chosen = [self.members[member] for member in self.alive]
+        rates = [one.learning_rate for one in chosen]
+        if any(rate is None for rate in rates) and any(rate is not None for rate in rates):
+            raise ValueError("a learning rate of each member, or of none")
+        made = Population(
+            [one.problem for one in chosen], self.config, [one.seed for one in chosen],
+            learning_rates=None if None in rates else rates, device=self.device,  # type: ignore[arg-type]
+        )  # fmt: skip
+        if state is not None:
+            made.load_state_dict(state["population"])
+            made.history = json.loads(state["plain"])["history"]
+        return made
+
+    def to_the_end(self, checkpoint_seconds: float, stop: Callable[[], bool]) -> list[dict[str, Any]]:
+        """Move until every member has ended."""
+        saved_at = told_at = time.perf_counter()
+        population = self.population
+        while len(self.rows) < len(self.members):
+            for _ in range(population.stride):
+                population.advance()
+            for place in population.poll():
+                if self.alive[place] not in self.rows and self._over(place):
+                    self.rows[self.alive[place]] = self._row(place)
+            self._draw()
+            now = time.perf_counter()
+            if now - told_at > 1.0:
+                told_at = now
+                self._tell()
+            if (stopping := stop()) or now - saved_at > checkpoint_seconds:
+                self.save()
+                saved_at = time.perf_counter()
+            if stopping:
+                raise Interrupted
+            going = [place for place, member in enumerate(self.alive) if member not in self.rows]
+            if going and len(going) <= 0.75 * len(self.alive) and len(self.alive) > 2:
+                # one that ended stays beside a last one: products of a single network round otherwise
+                going += [place for place in range(len(self.alive)) if place not in going][: max(0, 2 - len(going))]
+                population.keep(going)
+                self.alive = [self.alive[place] for place in going]
+        rows = [self.rows[member] for member in range(len(self.members))]
+        records.write_rows(self.folder / "rows.jsonl", rows)
+        self._tell()
+        if self.curves is not None:
+            self.curves.close()
+        self.saved.unlink(missing_ok=True)
+        return rows
+
+    def _over(self, place: int) -> bool:
+        member, curves = self.members[self.alive[place]], self.population.history[place]
+        if len(curves["routed"]) >= self.config.passes:
+            return True
+        if not self.stop_at_bound or member.bound is None:
+            return False
+        count = int(self.population.env.tables["state"][place, rules.COUNT])
+        full = curves["routed"][-1] == count and curves["overflow"][-1] == 0
+        return bool(full and curves["wirelength"][-1] <= member.bound)
+
+    def _row(self, place: int) -> dict[str, Any]:
+        population, member = self.population, self.members[self.alive[place]]
+        solution = population.env.solution(place)
+        path = self.folder / "routes" / f"{member.netlist.replace('/', '-').replace(':', '')}-{member.seed}.route"
+        path.parent.mkdir(exist_ok=True)
+        write_solution(member.problem, solution, path)
+        score = official_score(member.problem, path)
+        curves = {name: list(population.history[place][name]) for name in CURVES}
+        counters: Any = population.optimizer.counters() if hasattr(population.optimizer, "counters") else {}
+        mine = {name: one[place] if isinstance(one, list) else one for name, one in counters.items()}
+        wall, cpu = self._seconds()
+        count = solution.info["connections"]
+        full = [i for i, routed in enumerate(curves["routed"], 1) if routed == count]
+        metrics = solution.info | {
+            "netlist": member.netlist, "bound": member.bound, "wirelength": score.wirelength,
+            "overflow": score.total_overflow, "legal": score.legal, "first_full": full[0] if full else None,
+            "full_passes": len(full), "passes": len(curves["routed"]), "learning_rate": float(
+                population.first_rates[place]), "population": len(self.members),
+            "curve": {name: [int(v) if float(v).is_integer() else round(v, 4) for v in one]
+                      for name, one in curves.items()},
+        }  # fmt: skip
+        step, config = int(curves["step"][-1]), self.config
+        updates = config.updates * max(0, step // config.train_every - config.learning_starts // config.train_every)
+        share = updates / max(1, population.updates)  # the population has moved on a little since the pass ended
+        made = {name: round(share * mine.pop(f"n_{name}", 0)) for name in ("losses", "gradients", "products")}
+        mine.pop("k", None)
+        return records.row(
+            task=self.task, method=self.label, settings=self.settings, seed=member.seed, step=step,
+            epoch=len(curves["routed"]), evaluations=made | {"updates": updates}, counters=mine,
+            metrics=metrics, wall_seconds=round(wall, 1), cpu_seconds=round(cpu, 1), device=self.device,
+        )  # fmt: skip
+
+    def _seconds(self) -> tuple[float, float]:
+        wall = self.spent[0] + time.perf_counter() - self.started[0]
+        return wall, self.spent[1] + time.process_time() - self.started[1]
+
+    def _draw(self) -> None:
+        """Curves of the passes that all members under way have made."""
+        lengths = [len(one["routed"]) for one in self.population.history]
+        while self.drawn < min(lengths):
+            if self.curves is not None:
+                for name in ("routed", "wirelength", "overflow", "reward"):
+                    found = torch.tensor([one[name][self.drawn] for one in self.population.history]).double()
+                    low, middle, high = torch.quantile(found, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+                    for kind, value in (("mean", float(found.mean())), ("lower quartile", low), ("median", middle),
+                                        ("upper quartile", high)):  # fmt: skip
+                        self.curves.add_scalar(f"{name}/{kind}", value, self.drawn + 1)
+            self.drawn += 1
+
+    def _tell(self) -> None:
+        made = sum(len(one["routed"]) for one, member in zip(self.population.history, self.alive, strict=True)
+                   if member not in self.rows)  # fmt: skip
+        made += self.config.passes * len(self.rows)
+        connected = sum(row["metrics"]["first_full"] is not None for row in self.rows.values())
+        connected += sum(
+            max(one["routed"], default=0) == int(count)
+            for one, count, member in zip(self.population.history,
+                                          self.population.env.tables["state"][:, rules.COUNT], self.alive, strict=True)
+            if member not in self.rows
+        )  # fmt: skip
+        told = {"passes": made, "all": self.config.passes * len(self.members), "ended": len(self.rows),
+                "fully_routed": connected, "members": len(self.members)}  # fmt: skip
+        records.write_atomically(self.folder / "progress.json", json.dumps(told).encode())
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = self.population.state_dict()
+        plain = {
+            "members": [[one.netlist, one.seed] for one in self.members], "settings": self.settings,
+            "alive": self.alive, "spent": self._seconds(), "rows": self.rows, "history": state.pop("history"),
+        }  # fmt: skip
+        buffer = io.BytesIO()
+        torch.save({"population": state, "plain": json.dumps(plain)}, buffer)
+        records.write_atomically(self.saved, buffer.getvalue())
+
+
+NOT_OF_MEMBERS = ("netlist", "seed", "environments", "checkpoint_seconds", "tensorboard")
+"""settings that belong to a member or to the run"""
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch names no errors of its own for damaged files
+        raise ValueError(f"{path}: damaged checkpoint: {error!r}") from None
+    return found
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process works in the folder, such as one whose parent was killed a moment ago."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """While open, SIGINT and SIGTERM are a wish to stop, the second of them stops at once."""
+    wishes: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if wishes:
+            raise KeyboardInterrupt
+        wishes.append(number)
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    except ValueError:  # not the main thread: whoever owns it handles signals
+        before = {}
+    try:
+        yield lambda: bool(wishes)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def bytes_per_member(problem: Problem, config: TrainConfig) -> dict[str, int]:
+    """Bytes that one member takes: replay, environment, networks with their gradients, and the optimizer's memory."""
+    small = dataclasses.replace(config, replay=config.n_step + 1, batch=1, demonstrations=0, learning_starts=0)
+    made = Population([problem] * 2, small, [0, 1])
+    for _ in range(config.n_step):
+        made.advance()
+    made._learn()
+    weights = sum(one.numel() * one.element_size() for one in made.net.params) // 2
+    memory: Any = made.optimizer.state_dict()["state"]
+    replay = config.replay * made.replay.width * made.replay.rows.element_size()
+    if config.priority:
+        replay += 8 * (2 << max(1, (config.replay - 1).bit_length()))
+    return {
+        "replay": replay,
+        "environment": sum(one.numel() * one.element_size() for one in made.env.tables.values()) // 2,
+        "networks": 6 * weights,  # online, target, gradients, and vectors of one step
+        "optimizer": _bytes(memory) // 2,
+    }
+
+
+def _bytes(memory: Any) -> int:
+    if isinstance(memory, dict):
+        return sum(map(_bytes, memory.values()))
+    if isinstance(memory, (list, tuple)):
+        return sum(map(_bytes, memory))
+    return memory.numel() * memory.element_size() if isinstance(memory, torch.Tensor) else 0
+
+
+def check_memory(members: int, problem: Problem, config: TrainConfig, device: str = "cpu") -> dict[str, int]:
+    """Bytes that a population takes, by part.
+
+    Raises:
+        ValueError: the device has not that much free; the text says how much is needed for what.
+    """
+    parts = {name: members * size for name, size in bytes_per_member(problem, config).items()}
+    on_gpu = torch.device(device).type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else _available()
+    if (needed := sum(parts.values())) > free:
+        told = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
+        raise ValueError(
+            f"{members} members need {needed / GIB:.1f} GiB ({told}) and {free / GIB:.1f} GiB are free: "
+            "take fewer members, a smaller replay, or a device with more memory"
+        )
+    return parts
+
+
+def _available() -> int:
+    """Bytes of the host's memory that can be had, with what the system keeps of files and would give back."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
