@@ -93,11 +93,11 @@ def demonstrate(agent: DoubleDQN, problem: Problem, times: int, options: dict[st
     return len(found) * times
 
 
-def demonstration_rows(problem: Problem, config: TrainConfig) -> Tensor:
+def demonstration_rows(problem: Problem, config: TrainConfig, dtype: torch.dtype = torch.float32) -> Tensor:
     """The transitions of the A* routes as rows of ``agents.replay``, once: (count, width)."""
     found = transitions(problem, config.env_options())
     replay = Replay(1, max(1, len(found), config.n_step), len(found[0].obs) if found else 0, gamma=config.gamma,
-                    n_step=config.n_step)  # fmt: skip
+                    n_step=config.n_step, dtype=dtype)  # fmt: skip
     for one in found:
         replay.add(
             torch.from_numpy(one.obs)[None], torch.tensor([one.move]),

@@ -29,6 +29,8 @@ __all__ = ["Population"]
 
 CURVES = ("routed", "wirelength", "overflow", "reward", "step")
 """what is kept of every pass; ``step`` counts the member's moves up to its end"""
+LINE = 64
+"""bytes of a cache line"""
 
 
 class Population:
@@ -74,18 +76,30 @@ class Population:
         )  # fmt: skip
         if config.demonstrations:
             for place, problem in enumerate(problems):
-                rows = demonstration_rows(problem, config).repeat(config.demonstrations, 1)
+                rows = demonstration_rows(problem, config, dtype).repeat(config.demonstrations, 1)
                 self.replay.fill(place, rows[-config.replay :])
         self.draws = Draws(seeds, device)
         options = dict(config.optimizer_options)
         first = config.learning_rate or options.pop("lr", None) or optimizers.default_lr(config.optimizer)
         rates = [first] * many if learning_rates is None else list(learning_rates)
         self.first_rates = torch.tensor(rates, dtype=dtype, device=device)
-        self.optimizer = make_population_optimizer(config.optimizer, self.net.params, self.first_rates, options)
+        self.optimizer = make_population_optimizer(config.optimizer, self._padded(), self.first_rates, options)
         self.moves, self.updates = 0, 0
         self.connections = torch.zeros(many, dtype=torch.int64, device=device)  # ended so far
         self.history: list[dict[str, list[float]]] = [{name: [] for name in CURVES} for _ in problems]
         """for each member and each of ``CURVES`` one number a pass"""
+
+    def _padded(self) -> list[Tensor]:
+        """The parameters, and idle ones that make a member's weights a whole number of cache lines.
+
+        Products of vectors round by how they lie in memory: so they lie alike for every member, wherever it stands.
+        """
+        numbers = sum(one[0].numel() for one in self.net.params)
+        missing = -numbers % (LINE // self.first_rates.element_size())
+        if not missing:
+            return self.net.params
+        idle = torch.zeros(len(self), 1, missing, dtype=self.first_rates.dtype, device=self.device)
+        return [*self.net.params, idle.requires_grad_()]
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -211,8 +225,8 @@ class Population:
         self.replay.keep(at)
         self.draws.keep(at)
         self.first_rates, self.connections = self.first_rates[at], self.connections[at]
-        self.optimizer = keep_members(self.optimizer, self.net.params, at)
         self.seeds = [self.seeds[place] for place in places]
+        self.optimizer = keep_members(self.optimizer, self._padded(), at)
         self.history = [self.history[place] for place in places]
 
     def state_dict(self) -> dict[str, Any]:

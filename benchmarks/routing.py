@@ -68,7 +68,7 @@ def problem_set(name: str) -> tuple[list[Problem], int]:
 
 
 def _unroutable(problem: Problem) -> bool:
-    return bool(exact.route(problem, time_limit=TIME_LIMIT).info["bound"]["proven_infeasible"])
+    return exact.proves_unroutable(problem, time_limit=TIME_LIMIT) is True
 
 
 def netlists(name: str, folder: Path) -> list[dict[str, Any]]:
