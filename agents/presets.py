@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agents.config import TrainConfig
 from routing_env.plugins import nearest
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["PRESETS", "chosen_preset", "preset"]
 
 PUBLISHED: dict[str, Any] = {
     "observation": "published",  # twelve numbers in grid units
@@ -66,3 +67,21 @@ def preset(name: str, optimizer: str | None = None, **changes: Any) -> TrainConf
         if name == "published":
             chosen |= PUBLISHED_OPTIMIZERS.get(optimizer.removeprefix("torch."), {})
     return TrainConfig(**(chosen | changes))
+
+
+def chosen_preset(arguments: Sequence[str]) -> TrainConfig | None:
+    """What ``--preset NAME`` on a command line names, for its ``--optimizer``; other arguments change it.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    found: dict[str, str] = {}
+    for name in ("--preset", "--optimizer"):
+        for place, argument in enumerate(arguments):
+            if argument == name and place + 1 < len(arguments):
+                found[name] = arguments[place + 1]
+            elif argument.startswith(f"{name}="):
+                found[name] = argument.partition("=")[2]
+    if "--preset" not in found:
+        return None
+    return preset(found["--preset"], found.get("--optimizer"))

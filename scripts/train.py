@@ -16,6 +16,7 @@ from typing import Annotated
 import tyro
 
 from agents.config import TrainConfig
+from agents.presets import chosen_preset
 from agents.training import RunError, train
 
 
@@ -27,13 +28,20 @@ class Arguments:
     folder: Path | None = None
     """run folder; none for runs/NETLIST-OPTIMIZER-SEED"""
     resume: Annotated[Path | None, tyro.conf.arg(help="run folder to go on with; all settings come from it")] = None
+    preset: str | None = None
+    """settings to start from: published or best"""
     quiet: bool = False
     """no progress bar"""
 
 
 def main() -> int:
     """Run the command line."""
-    asked = tyro.cli(Arguments, description=__doc__)
+    try:
+        start = chosen_preset(sys.argv[1:]) or TrainConfig()
+    except (ValueError, TypeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    asked = tyro.cli(Arguments, description=__doc__, default=Arguments(start))
     if asked.resume and (asked.folder or asked.config != TrainConfig()):
         print("error: --resume takes every setting from the run folder; give no other", file=sys.stderr)
         return 2
