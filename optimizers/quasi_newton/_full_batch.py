@@ -40,7 +40,8 @@ class Search(Common, total=False):
     max_trials: int
     """evaluations of a search"""
     on_failure: str
-    """what a search that finds nothing does: "skip" the step, take the "last" trial, or "reset" the matrix at once"""
+    """what a search that finds nothing does: "skip" the step, take the "last" Armijo trial if its loss is finite, or
+    "reset" the matrix at once"""
     reuse: bool
     """take the last gradient of a step as the first of the next; False where the batch changes between steps"""
     restart: bool
@@ -245,17 +246,16 @@ class FullBatch(QuasiNewton):
             loss, f + 10 * torch.finfo(f.dtype).eps * f.abs(), slope, self.first_length(g1), eta=self.eta, tau=0.5,
             max_trials=self.option("max_trials"), early_exit=not self.option("capturable"),
         )  # fmt: skip
-        return self.found(point, p, searched.alpha, searched.ok | self.takes_last(slope), searched.loss)
+        if self.option("on_failure") != "last":
+            return self.found(point, p, searched.alpha, searched.ok, searched.loss)
+        # for members that were accepted the last trial is the accepted one
+        ok = searched.ok | ((searched.last > 0) & torch.isfinite(searched.last_loss))
+        return self.found(point, p, searched.last, ok, searched.last_loss)
 
     def found(self, point: Tensor, p: Tensor, alpha: Tensor, ok: Tensor, loss: Tensor | None = None) -> Found:
         """The end of a search that knows no gradient there."""
         s = blend(ok, col(alpha) * p, 0.0)
         return Found(s, ok, point + s, loss, None)
-
-    def takes_last(self, slope: Tensor) -> Tensor:
-        """Where the last trial is taken although it failed."""
-        last = self.option("on_failure") == "last"
-        return torch.isfinite(slope) & (slope < 0) if last else torch.zeros_like(slope, dtype=torch.bool)
 
     def judge(self, finite: Tensor, ok: Tensor) -> None:
         """Count what went wrong and clear what must be."""
