@@ -685,7 +685,7 @@ DESCENTS = {
     "adaqn": {"steps": 3000},
     "omoq": {"steps": 2000, "mu": 0.2},
     "osr1": {"steps": 200},
-    "osr1n": {"steps": 400},
+    "osr1n": {"steps": 2000},
     "omosr1": {"steps": 300, "size": 0.01},
 }
 

@@ -155,11 +155,11 @@ class TrustRegion(VectorOptimizer):
             f = f_w
         finite = torch.isfinite(f) & torch.isfinite(dot(g1, g1))
         step = self.matrix.subproblem(self, blend(finite, g1, 0.0), memory["delta"])
-        s, predicted = step.p * self.rate(), step.predicted
+        s = step.p
         trial = point + s
         f2, g2 = self.evaluate(trial)
         finite2 = torch.isfinite(f2) & torch.isfinite(dot(g2, g2))
-        ratio = agreement(f, f2, predicted)
+        ratio = agreement(f, f2, step.predicted)
         ok = finite & finite2 & (ratio > self.option("eta"))
         delta = new_radius(memory["delta"], ratio, norm(s), self.option("radius"), largest=self.option("delta_max"))
         memory["delta"].copy_(torch.where(finite, delta, memory["delta"]))

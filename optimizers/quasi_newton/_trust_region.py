@@ -240,9 +240,23 @@ def new_radius(
     return torch.where(ratio >= poor, grown, (0.5 * delta).clamp(min=smallest))
 
 
-def rescaled(step: Step, rate: float | Tensor, g: Tensor, product: Callable[[Tensor], Tensor]) -> Step:
-    """The step times a learning rate (a number or a factor of vectors), and what the model promises for that."""
+def rescaled(
+    step: Step,
+    rate: float | Tensor,
+    g: Tensor,
+    product: Callable[[Tensor], Tensor],
+    penalty: Callable[[Tensor], Tensor] | None = None,
+) -> Step:
+    """The step times a learning rate, and what the model promises for that.
+
+    Args:
+        step: of learning rate 1.
+        rate: a number or a factor of vectors.
+        g, product: of the model g'p + p'Bp / 2.
+        penalty: what the model adds to that, p (*members, n) -> (*members,).
+    """
     if isinstance(rate, float | int) and rate == 1:
         return step
     p = step.p * rate
-    return Step(p, -(dot(g, p) + 0.5 * dot(p, product(p))))
+    model = dot(g, p) + 0.5 * dot(p, product(p))
+    return Step(p, -(model if penalty is None else model + penalty(p)))
