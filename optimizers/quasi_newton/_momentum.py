@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers._vector import blend
+from optimizers._vector import blend, nowhere, plus
 
 __all__ = ["advance", "estimated"]
 
@@ -30,7 +30,8 @@ def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]
 
 def estimated(memory: dict[str, Any], g: Tensor, mu: float | Tensor) -> Tensor:
     """(1 + mu) g - mu g_before (*members, n), and g becomes the gradient before; g itself where there is none yet."""
-    before = blend(memory["fresh"], g, memory["g_before"])
-    memory["g_before"].copy_(g)
-    memory["fresh"].zero_()
-    return g + mu * (g - before)
+    before, fresh = memory["g_before"], memory["fresh"]
+    found = plus(g, mu, g - (before if nowhere(fresh) else blend(fresh, g, before)))
+    before.copy_(g)
+    fresh.zero_()
+    return found
