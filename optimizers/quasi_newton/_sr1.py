@@ -21,7 +21,7 @@ from optimizers._vector import blend, col, norm
 from optimizers.quasi_newton._bfgs import refuse_large, safe
 from optimizers.quasi_newton._lbfgs import rows
 from optimizers.quasi_newton._lsr1 import LSR1, curvature_below, lsr1, newest_curvature, pair_test
-from optimizers.quasi_newton._trust_region import Step, obs, rescaled, steihaug, trust_region_dense
+from optimizers.quasi_newton._trust_region import Step, Truncated, obs, rescaled, steihaug, trust_region_dense
 
 __all__ = ["DenseSR1", "LimitedSR1"]
 
@@ -43,7 +43,9 @@ class DenseSR1:
         """lr times the step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
         product = partial(self.product, of)
         exact = of.option("subproblem") == "exact"
-        step = trust_region_dense(of.memory["B"], g, delta) if exact else _conjugate_gradients(product, g, delta)
+        step: Step | Truncated = (
+            trust_region_dense(of.memory["B"], g, delta) if exact else _conjugate_gradients(product, g, delta)
+        )
         return rescaled(step, of.rate(), g, product)
 
     def product(self, of: VectorOptimizer, v: Tensor) -> Tensor:
@@ -100,6 +102,7 @@ class LimitedSR1:
         """lr times the step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
         B = self.matrix(of)
         of.__dict__["_matrix"] = (of.k, B)  # the pair of this step is judged by the same matrix
+        step: Step | Truncated
         if of.option("subproblem") == "exact":
             step = obs(B.eigenbasis(capturable=g.is_cuda), g, delta)
         else:
@@ -127,7 +130,7 @@ class LimitedSR1:
         of.memory["valid"].logical_and_(~col(drop))
 
 
-def _conjugate_gradients(product: Callable[[Tensor], Tensor], g: Tensor, delta: Tensor) -> Step:
+def _conjugate_gradients(product: Callable[[Tensor], Tensor], g: Tensor, delta: Tensor) -> Truncated:
     n = g.shape[-1]
     size = norm(g)
     tol = torch.minimum(size.new_tensor(0.5), size.sqrt()) * size
