@@ -25,7 +25,7 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import Params, require
 from optimizers._vector import blend, col, norm, nowhere, overwrite, plus, unit
-from optimizers.quasi_newton._momentum import estimated
+from optimizers.quasi_newton._momentum import estimated, first_memory
 from optimizers.quasi_newton._pairs import Pair, plain
 
 __all__ = ["Matrix", "Online", "QuasiNewton", "check_numbers"]
@@ -98,13 +98,7 @@ class QuasiNewton(VectorOptimizer):
 
     def initial(self, w: Tensor) -> dict[str, Any]:
         """The matrix; velocity and last gradient where the method has them."""
-        memory = self.matrix.initial(self, w)
-        if self.estimate != "weights":
-            memory["v"] = torch.zeros_like(w)
-        if self.estimate == "momentum":
-            memory["g_before"] = torch.zeros_like(w)
-            memory["fresh"] = torch.ones(w.shape[:-1], dtype=torch.bool, device=w.device)
-        return memory
+        return {**self.matrix.initial(self, w), **first_memory(self.estimate, w)}
 
     def momentum(self) -> float | Tensor:
         """mu of this step: a number, or a factor (*members, 1)."""

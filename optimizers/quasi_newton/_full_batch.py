@@ -26,6 +26,7 @@ from optimizers._products import Differentiated, curvature_along
 from optimizers._vector import blend, col, dot
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._momentum import estimated
+from optimizers.quasi_newton._reuse import Reuse
 
 __all__ = ["Found", "FullBatch", "Search"]
 
@@ -60,7 +61,7 @@ class Found(NamedTuple):
     g: Tensor | None  # (*members, n) there, where the search knows it
 
 
-class FullBatch(QuasiNewton):
+class FullBatch(Reuse, QuasiNewton):
     """One step: gradient, direction, search, pair; see ``_engine`` for the family and this module for the search."""
 
     default_search: ClassVar[str] = "strong_wolfe"
@@ -102,28 +103,6 @@ class FullBatch(QuasiNewton):
     def reuses(self) -> bool:
         """Whether a gradient of the step before may be taken for this one's."""
         return bool(self.option("reuse")) and not self.option("capturable")
-
-    def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and gradient at a point, known or evaluated."""
-        memory = self.memory
-        if self.reuses and memory["known"] and (point is memory["w_at"] or torch.equal(point, memory["w_at"])):
-            if self._returned is None:
-                self._returned = memory["returned"]
-            return memory["f_at"], memory["g_at"]
-        return self.evaluate(point)
-
-    def gathered(self) -> Tensor:
-        """The parameters as a vector: of the last step, if they still stand there."""
-        memory = self.memory
-        if memory.get("known") and self.layout.holds(memory["w_at"]):
-            found: Tensor = memory["w_at"]
-            return found
-        return super().gathered()
-
-    def keep(self, w: Tensor, f: Tensor, g: Tensor, everywhere: bool) -> None:
-        """Remember an evaluation for the next step."""
-        returned = -f if self.option("maximize") else f
-        self.memory.update({"known": everywhere, "w_at": w, "f_at": f, "g_at": g, "returned": returned})
 
     @property
     def lone(self) -> bool:

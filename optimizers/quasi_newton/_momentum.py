@@ -17,7 +17,7 @@ from torch import Tensor
 
 from optimizers._vector import blend, nowhere, plus
 
-__all__ = ["advance", "estimated"]
+__all__ = ["advance", "estimated", "first_memory"]
 
 
 def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]:
@@ -26,6 +26,20 @@ def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]
     bend = gamma - square
     following = 0.5 * (bend + (bend.square() + 4 * square).sqrt())
     return (theta * (1 - theta) / (square + following)).clamp(max=mu_max), torch.as_tensor(following)
+
+
+def first_memory(estimate: str, w: Tensor) -> dict[str, Tensor]:
+    """What a gradient rule remembers: the velocity, the last gradient and which members have none.
+
+    Args:
+        estimate: "weights", "lookahead" or "momentum", see ``_engine``.
+        w: weights (*members, n).
+    """
+    found = {} if estimate == "weights" else {"v": torch.zeros_like(w)}
+    if estimate == "momentum":
+        found["g_before"] = torch.zeros_like(w)
+        found["fresh"] = torch.ones(w.shape[:-1], dtype=torch.bool, device=w.device)
+    return found
 
 
 def estimated(memory: dict[str, Any], g: Tensor, mu: float | Tensor) -> Tensor:
