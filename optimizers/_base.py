@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import COMMON, Params, checked, nearest, require
-from optimizers._vector import Layout, blend, col, dot
+from optimizers._vector import Layout, blend, col, dot, everywhere
 
 __all__ = ["Closure", "VectorOptimizer"]
 
@@ -283,7 +283,8 @@ class VectorOptimizer(torch.optim.Optimizer):
     def gradient(self, at: Tensor) -> Tensor:
         """The gradient alone, (*members, n); NaN where the closure's loss is not finite."""
         loss, g = self.evaluate(at)
-        return g if self._closure is None else g.add_(col(loss - loss))
+        nothing = loss - loss  # 0, or NaN
+        return g if self._closure is None or everywhere(nothing == 0) else g.add_(col(nothing))
 
     def _objective(self, returned: Any, at: Tensor) -> Tensor:
         """The loss that is minimised, from what the closure returned: sign, decay, mean over processes."""

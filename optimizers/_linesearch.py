@@ -450,6 +450,8 @@ class Backtracked(NamedTuple):
     alpha: Tensor  # (*members,)
     ok: Tensor  # (*members,) bool
     loss: Tensor  # (*members,) at alpha
+    last: Tensor  # (*members,) the last trial, accepted or not; 0 for a member that was not searched
+    last_loss: Tensor  # (*members,) there
 
 
 def armijo_masked(
@@ -479,7 +481,7 @@ def armijo_masked(
         loss, ok = torch.where(accepted, new, loss), ok | accepted
         if early_exit and bool(ok.all()):
             break
-    return Backtracked(torch.where(ok, alpha, 0.0), ok & searched, loss)
+    return Backtracked(torch.where(ok, alpha, 0.0), ok & searched, loss, alpha, new)
 
 
 def quadratic_exact(g: Tensor, Hg: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "blend", "col", "dense", "dot", "norm", "unit"]
+__all__ = ["Layout", "blend", "col", "dense", "dot", "everywhere", "norm", "nowhere", "overwrite", "plus", "unit"]
 
 
 class Layout:
@@ -48,7 +48,7 @@ class Layout:
         self.dtype, self.device = first.dtype, first.device
         self.views: list[Tensor] = []
         """of ``buffer``, in the parameters' shapes: for small vectors cheaper than concatenating"""
-        if self.n * many <= 1 << 18:
+        if self.n * many <= 1 << 17:
             with torch.no_grad():
                 self.buffer = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
                 self.views = self.parts(self.buffer)
@@ -121,17 +121,55 @@ def norm(a: Tensor) -> Tensor:
     return torch.linalg.vector_norm(a, dim=-1)
 
 
+def plus(w: Tensor, c: float | Tensor, v: Tensor) -> Tensor:
+    """w + c v for a number c or a factor of vectors, (*members, n)."""
+    return torch.addcmul(w, v, c) if isinstance(c, Tensor) else torch.add(w, v, alpha=c)
+
+
+def everywhere(mask: Tensor) -> bool:
+    """Whether a mask is known to hold for every member: asked on the host only, where the answer costs nothing.
+
+    On a device, and for fake tensors, it is False, so that what follows is the masked form. Both forms give the same
+    numbers; without a mask there are fewer passes over vectors.
+    """
+    return _on_host(mask) and bool(mask.all())
+
+
+def nowhere(mask: Tensor) -> bool:
+    """Whether a mask is known to hold for no member; see ``everywhere``."""
+    return _on_host(mask) and not bool(mask.any())
+
+
+def _on_host(mask: Tensor) -> bool:
+    return type(mask) is Tensor and mask.is_cpu
+
+
+def overwrite(kept: Tensor, mask: Tensor, new: Tensor | float) -> None:
+    """Write ``new`` into ``kept`` (*members, ...) for the members where ``mask`` (*members,) holds."""
+    if nowhere(mask):
+        return
+    mask = mask.reshape(mask.shape + (1,) * (kept.ndim - mask.ndim))
+    kept.copy_(new if isinstance(new, Tensor) and everywhere(mask) else torch.where(mask, new, kept))
+
+
 def blend(mask: Tensor, a: Tensor, b: Tensor | float) -> Tensor:
-    """``a`` for the members where ``mask`` (*members,) holds, else ``b``; both (*members, ...)."""
+    """``a`` for the members where ``mask`` (*members,) holds, else ``b``; both (*members, ...).
+
+    It may be ``a`` itself that is returned.
+    """
+    if everywhere(mask):
+        return a
     return torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
 
 
 def unit(r: Tensor, normalize: bool = True) -> tuple[Tensor, Tensor]:
     """(r / ||r||, ok): a direction of length one, zero for members whose r is zero or not finite.
 
-    With ``normalize`` off the length stays as it is; ok is the same.
+    With ``normalize`` off the length stays as it is; ok is the same. r is overwritten.
     """
     length = norm(r)
     ok = torch.isfinite(length) & (length > 0)
+    if everywhere(ok):
+        return r.div_(col(length)) if normalize else r, ok
     scale = torch.where(ok, length, 1.0) if normalize else torch.ones_like(length)
     return torch.where(col(ok), r / col(scale), 0.0), ok

@@ -612,7 +612,8 @@ def test_a_member_that_is_not_finite_leaves_its_neighbours_alone_and_recovers(na
         assert equal(torch.cat([first, spoilt, after])[:, i], found[:, i])
     assert torch.isfinite(spoilt).all()
     assert torch.isfinite(after).all()
-    assert not equal(after[-1, 1], spoilt[-1, 1]), "it goes on"
+    ended = equal(found[CUT - 1, 1], found[-1, 1])  # undisturbed it stands at the minimum by then
+    assert ended or not equal(after[-1, 1], spoilt[-1, 1]), "it goes on"
     count = ill.counters()["n_nonfinite"]
     assert count[0] == count[2] == 0
     assert 3 <= count[1] <= 4
@@ -685,7 +686,7 @@ DESCENTS = {
     "adaqn": {"steps": 3000},
     "omoq": {"steps": 2000, "mu": 0.2},
     "osr1": {"steps": 200},
-    "osr1n": {"steps": 400},
+    "osr1n": {"steps": 2000},
     "omosr1": {"steps": 300, "size": 0.01},
 }
 

@@ -237,6 +237,32 @@ def test_explicit_steps_are_taken_where_the_unit_step_is_too_long(name):
     assert (s > 1e-1).any()
 
 
+def uphill(w, bad=float("nan")):
+    """A closure whose gradient has the wrong sign, so that every trial is refused; the loss is bad above w = 3."""
+
+    def closure(backward=True):
+        w.grad = -w.detach()
+        loss = 0.5 * w.detach().square().sum(-1)
+        return torch.where(loss > 4.5, bad, loss)
+
+    return closure
+
+
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize(("rule", "step"), [("skip", 0.0), ("reset", 0.0), ("last", 0.25)])
+def test_a_search_that_fails_takes_the_last_trial_if_asked_to(rule, step, members):
+    w = torch.full((1,) if members is None else (members, 1), 0.5, dtype=torch.float64, requires_grad=True)
+    options = {"line_search": "armijo", "max_trials": 3, "on_failure": rule, "member_dims": int(members is not None)}
+    optimizers.make("bfgs", [w], **options).step(uphill(w))
+    torch.testing.assert_close(w.detach(), torch.full_like(w, 0.5 + 0.5 * step))
+
+
+def test_a_last_trial_that_is_not_finite_is_not_taken():
+    w = torch.full((1,), 2.9, dtype=torch.float64, requires_grad=True)
+    optimizers.make("bfgs", [w], line_search="armijo", max_trials=1, on_failure="last").step(uphill(w))
+    assert w.item() == 2.9
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_problems_gradients_are_their_losses_slopes(problem):
     one = PROBLEMS[problem](7)

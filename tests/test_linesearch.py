@@ -416,9 +416,18 @@ def test_the_masked_search_is_the_backtracking_of_every_member(early_exit, tau):
     masked = armijo_masked(loss, f0, slope0, alpha0, eta=1e-3, tau=tau, max_trials=20, early_exit=early_exit)
     search = functools.partial(backtracking, eta=1e-3, tau=tau, max_trials=20)
     run = lockstep(search, lambda alpha: (loss(alpha), None, ()), f0, slope0, alpha0)
-    for value, other in zip(masked, (run.alpha, run.ok, run.loss), strict=True):
+    for value, other in zip(masked[:3], (run.alpha, run.ok, run.loss), strict=True):
         assert torch.equal(value, other)
     assert masked.ok.tolist() == [True, True, True, False, True, False]
+
+
+def test_the_masked_search_tells_its_last_trial_where_it_failed():
+    loss, f0, slope0, alpha0 = bowls()
+    found = armijo_masked(loss, f0, slope0, alpha0, max_trials=3)
+    assert found.ok.tolist() == [True, True, False, False, True, False]
+    assert found.alpha.tolist() == [1.0, 0.25, 0.0, 0.0, 0.25, 0.0]
+    assert found.last.tolist() == [1.0, 0.25, 0.25, 0.25, 0.25, 0.0]
+    assert torch.equal(found.last_loss, loss(found.last))
 
 
 def test_the_masked_search_ends_early_only_if_told_to():
@@ -440,7 +449,7 @@ def test_the_masked_search_reads_nothing_from_the_device():
     with FakeTensorMode():
         f0, slope0 = torch.zeros(7), -torch.ones(7)
         result = armijo_masked(lambda alpha: alpha**2 - alpha, f0, slope0, torch.ones(7), early_exit=False)
-        assert [value.shape for value in result] == 3 * [(7,)]
+        assert [value.shape for value in result] == 5 * [(7,)]
         step = quadratic_exact(torch.ones(7, 3), torch.ones(7, 3))
         assert step.shape == (7,)
         with pytest.raises(DataDependentOutputException):

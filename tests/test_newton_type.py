@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from optimizers._products import Differentiated, dense_hessian
-from optimizers.second_order._cg import cg, pcg, steihaug, superlinear
+from optimizers.quasi_newton._trust_region import steihaug
+from optimizers.second_order._cg import cg, pcg, superlinear
 from optimizers.second_order._curvature import GaussNewton, hold_unused, reduction_ratio
 from optimizers.second_order.damped_newton import DampedNewton
 from optimizers.second_order.hessian_free import HessianFree
@@ -203,7 +204,7 @@ def trust_region_optimum(H, g, radius):
 
 def test_steihaug_within_a_large_region_is_the_newton_step():
     H, g = definite(3, 10), draw(3, 10, seed=1)
-    found = steihaug(times(H), g, torch.full((3,), 1e3, dtype=torch.float64), rtol=1e-13)
+    found = steihaug(times(H), g, torch.full((3,), 1e3, dtype=torch.float64), 1e-12, 100)
     assert not found.boundary.any()
     torch.testing.assert_close(found.p, -torch.linalg.solve(H, g), rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(found.predicted, 0.5 * (g * torch.linalg.solve(H, g)).sum(-1))
@@ -213,11 +214,11 @@ def test_steihaug_within_a_large_region_is_the_newton_step():
 def test_steihaug_on_the_boundary_takes_at_least_half_of_the_best_decrease(radius):
     # the bound for definite H is Yuan's (2000)
     H, g = definite(6, 10), draw(6, 10, seed=1)
-    found = steihaug(times(H), g, torch.full((6,), radius, dtype=torch.float64))
+    found = steihaug(times(H), g, torch.full((6,), radius, dtype=torch.float64), 1e-10, 100)
     assert found.boundary.any()
     lengths = torch.linalg.vector_norm(found.p, dim=-1)
     torch.testing.assert_close(lengths[found.boundary], torch.full_like(lengths[found.boundary], radius))
-    torch.testing.assert_close(found.Hp, times(H)(found.p), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.Bp, times(H)(found.p), rtol=1e-10, atol=1e-12)
     for i in range(6):
         best = trust_region_optimum(H[i], g[i], radius)
         assert 0.5 * best <= found.predicted[i] <= best * (1 + 1e-8)
@@ -227,7 +228,7 @@ def test_steihaug_follows_negative_curvature_to_the_boundary():
     H, g = definite(2, 10), draw(2, 10, seed=1)
     H[0] -= 30 * torch.eye(10, dtype=torch.float64)
     radius = torch.tensor([2.0, 100.0], dtype=torch.float64)
-    found = steihaug(times(H), g, radius)
+    found = steihaug(times(H), g, radius, 1e-10, 100)
     assert found.negative.tolist() == [True, False]
     p = found.p[0]
     torch.testing.assert_close(p.norm(), radius[0])
@@ -239,7 +240,7 @@ def test_steihaug_follows_negative_curvature_to_the_boundary():
 def test_steihaug_of_a_zero_or_nan_gradient_takes_no_step():
     g = draw(3, 4)
     g[0], g[1, 2] = 0.0, torch.nan
-    found = steihaug(times(definite(3, 4)), g, torch.ones(3, dtype=torch.float64))
+    found = steihaug(times(definite(3, 4)), g, torch.ones(3, dtype=torch.float64), 1e-10, 100)
     assert not found.p[:2].any()
     assert found.p[2].any()
 

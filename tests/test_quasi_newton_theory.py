@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import optimizers
+from optimizers.quasi_newton._trust import TrustRegion
 from tests import references
 
 torch.set_num_threads(1)
@@ -362,3 +363,22 @@ def test_exact_searches_do_not_see_the_units_of_the_loss(name):
     one = exactly(name, bowl, 5)
     other = Walk(name, lambda w: 16 * bowl(w), bowl.start, 5, line_search="quadratic")
     assert_same_path(one, other, 1e-8)
+
+
+REGIONS = [name for name in optimizers.names() if issubclass(optimizers.pick(name), TrustRegion)]
+
+
+@pytest.mark.parametrize("subproblem", ["exact", "steihaug"])
+@pytest.mark.parametrize("name", REGIONS)
+def test_a_scaled_step_is_judged_by_what_the_model_promises_for_it(name, subproblem):
+    """The first model, B = I, is the loss itself: the ratio is 1 whatever lr, and the radius is doubled."""
+    w = torch.ones(3, dtype=torch.float64, requires_grad=True)
+
+    def closure(backward=True):
+        w.grad = w.detach().clone()
+        return 0.5 * w.detach().square().sum()
+
+    optimizer = optimizers.make(name, [w], lr=0.1, delta0=10.0, radius="basic", subproblem=subproblem)
+    optimizer.step(closure)
+    torch.testing.assert_close(w.detach(), torch.full_like(w, 0.9))
+    assert optimizer.memory["delta"] == 20.0

@@ -319,6 +319,14 @@ def test_steihaug_keeps_to_the_region_and_beats_the_steepest_point():
         assert step.predicted <= obs(B.eigenbasis(), g, delta).predicted * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e-8])
+def test_steihaug_tells_flat_directions_in_any_unit(unit):
+    """A short gradient makes d'Bd small, which is not negative curvature."""
+    B, g = torch.diag(torch.tensor([1.0, 2.0, 3.0])).double(), normal(0, 3)
+    step = steihaug(lambda v: B @ v, unit * g, torch.tensor(1.0).double() * 10, 1e-14 * unit, 20)
+    torch.testing.assert_close(step.p / unit, -g / torch.diagonal(B))
+
+
 def test_the_number_of_iterations_of_steihaug_is_a_bound_not_a_result():
     B = torch.stack([torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.diag(torch.tensor([1.0, -2.0, 3.0]))]).double()
     g, delta = normal(0, 2, 3), torch.tensor([5.0, 0.3]).double()

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from optimizers._base import VectorOptimizer
 from optimizers._options import Params, require
-from optimizers._vector import blend, col, dot, unit
-from optimizers.quasi_newton._momentum import estimated
+from optimizers._vector import blend, col, norm, nowhere, overwrite, plus, unit
+from optimizers.quasi_newton._momentum import estimated, first_memory
 from optimizers.quasi_newton._pairs import Pair, plain
 
 __all__ = ["Matrix", "Online", "QuasiNewton", "check_numbers"]
@@ -98,13 +98,7 @@ class QuasiNewton(VectorOptimizer):
 
     def initial(self, w: Tensor) -> dict[str, Any]:
         """The matrix; velocity and last gradient where the method has them."""
-        memory = self.matrix.initial(self, w)
-        if self.estimate != "weights":
-            memory["v"] = torch.zeros_like(w)
-        if self.estimate == "momentum":
-            memory["g_before"] = torch.zeros_like(w)
-            memory["fresh"] = torch.ones(w.shape[:-1], dtype=torch.bool, device=w.device)
-        return memory
+        return {**self.matrix.initial(self, w), **first_memory(self.estimate, w)}
 
     def momentum(self) -> float | Tensor:
         """mu of this step: a number, or a factor (*members, 1)."""
@@ -127,7 +121,7 @@ class QuasiNewton(VectorOptimizer):
 
     def ahead(self, w: Tensor, mu: float | Tensor) -> Tensor:
         """The look-ahead point w + mu v."""
-        return w if self.estimate == "weights" else w + mu * self.memory["v"]
+        return w if self.estimate == "weights" else plus(w, mu, self.memory["v"])
 
     def learn(self, s: Tensor, y: Tensor, g1: Tensor, ok: Tensor) -> None:
         """Hand a pair to the matrix where ok (*members,) holds and the pair rule accepts it."""
@@ -138,10 +132,12 @@ class QuasiNewton(VectorOptimizer):
 
     def forget(self, drop: Tensor) -> None:
         """Clear curvature and velocity of the members where drop (*members,) holds."""
+        if nowhere(drop):
+            return
         memory = self.memory
         self.matrix.clear(self, drop)
         if "v" in memory:
-            memory["v"].copy_(blend(drop, torch.zeros_like(memory["v"]), memory["v"]))
+            overwrite(memory["v"], drop, 0.0)
         if "fresh" in memory:
             memory["fresh"].logical_or_(drop)
 
@@ -173,21 +169,21 @@ class Online(QuasiNewton):
         s, ok = self.displacement(g1)
         w_new = blend(ok, point + s, w)
         g2 = self.gradient(w_new)
-        ok = ok & torch.isfinite(dot(g2, g2))
+        ok = ok & torch.isfinite(norm(g2))
         if self.estimate != "weights":
-            self.memory["v"].copy_(mu * self.memory["v"] + s)
+            self.memory["v"].mul_(mu).add_(s)
         self.learn(s, g2 - g1, g1, ok)
         return self._settle(ok, w_new, w)
 
     def _deferred(self, w: Tensor, mu: float | Tensor) -> Tensor:
         memory = self.memory
         g = self.gradient(w)
-        finite = torch.isfinite(dot(g, g))
+        finite = torch.isfinite(norm(g))
         self.learn(memory["s"], g - memory["g1"], memory["g1"], memory["pending"] & finite)
         g1 = estimated(self.memory, g, mu)
         s, ok = self.displacement(g1)
         ok = ok & finite
-        memory["v"].copy_(mu * memory["v"] + s)
+        memory["v"].mul_(mu).add_(s)
         memory["s"].copy_(s)
         memory["g1"].copy_(g1)
         memory["pending"].copy_(ok)
@@ -201,4 +197,4 @@ class Online(QuasiNewton):
     def displacement(self, g1: Tensor) -> tuple[Tensor, Tensor]:
         """s = -alpha_k H g1 / ||H g1|| and where that is finite and not zero."""
         p, ok = unit(self.matrix.times(self, g1), self.option("normalize"))
-        return p * (-self.schedule() * self.rate()), ok
+        return p.mul_(-self.schedule() * self.rate()), ok

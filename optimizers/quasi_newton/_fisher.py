@@ -14,17 +14,22 @@ Source: Keskar and Berahas 2016 (adaQN); Indrapriyadarsini et al. 2020 (aSNAQ). 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from optimizers._base import Closure
-from optimizers._vector import blend, col, dot, norm
+from optimizers._vector import blend, col, dot, norm, nowhere
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
 
 __all__ = ["Fisher"]
+
+
+CACHE = 4 << 20
+"""bytes of F that are worked on at a time"""
 
 
 class Fisher(QuasiNewton):
@@ -58,7 +63,8 @@ class Fisher(QuasiNewton):
 
     def diagonal(self, squares: Tensor) -> Tensor:
         """H0 of a sum of squares, (*members, n)."""
-        return (squares + self.option("eps")).rsqrt_().to(self.layout.dtype)
+        h = squares.to(self.layout.dtype, copy=True)  # narrowed first: a root is slow in float64
+        return h.add_(self.option("eps")).rsqrt_()
 
     def remember(self, g: Tensor, ok: Tensor) -> None:
         """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""
@@ -67,9 +73,9 @@ class Fisher(QuasiNewton):
         g = blend(ok, g, 0.0)
         rule = self.option("h0")
         if rule == "fifo":
-            leaving = (F.index_select(-2, turn).squeeze(-2) * held.index_select(-1, turn)).double()
-            entering = g.double()
-            squares.addcmul_(entering, entering).addcmul_(leaving, leaving, value=-1).clamp_(min=0)
+            # a square is rounded alike when it enters and when it leaves: nothing of it stays
+            left = F.index_select(-2, turn).squeeze(-2)
+            squares.add_(g * g).sub_(left.mul_(left).mul_(held.index_select(-1, turn))).clamp_(min=0)
         elif rule == "adagrad":
             squares.add_(g * g)
         else:
@@ -81,10 +87,21 @@ class Fisher(QuasiNewton):
     def fisher_times(self, s: Tensor) -> Tensor:
         """y = F' F s / |F| (*members, n); not divided with scale_y = "sum"."""
         F, held = self.memory["F"], self.memory["held"]
-        u = rows(F, s) * held
-        if self.option("scale_y") == "mean":
-            u = u / col(held.sum(-1).clamp(min=1))
-        return combine(u, F)
+        weight = held / col(held.sum(-1).clamp(min=1)) if self.option("scale_y") == "mean" else held
+        parts = [combine(rows(F, s) * weight, F) for F, s, weight in self.near(F, s, weight)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def near(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Members together as many as the processor's cache holds the F of; all of them on a device.
+
+        The tensors are (*members, ...), the first is F: several products by it then read it from the memory once.
+        """
+        F = tensors[0]
+        if F.ndim == 2 or not F.is_cpu:
+            yield tensors
+            return
+        many = max(1, CACHE // (F[0].numel() * F.element_size()))
+        yield from zip(*(one.split(many) for one in tensors), strict=True)
 
     def not_grown(self, new: Tensor, old: Tensor) -> Tensor:
         """Where the loss at ``new`` is at most gamma times that at ``old``; also sound for losses below zero."""
@@ -99,8 +116,9 @@ class Fisher(QuasiNewton):
         """Learn the pair of two averages where good (*members,) holds; returns where it was accepted."""
         s = w_new - self.memory["w_anchor"]
         y = self.fisher_times(s)
-        sy, yy = dot(s, y), dot(y, y)
-        least = yy if self.option("pair_test") == "yy" else norm(s) * yy.sqrt()
+        sy, length = dot(s, y), norm(y)
+        yy = length.square()
+        least = yy if self.option("pair_test") == "yy" else norm(s) * length
         accept = good & torch.isfinite(yy) & (sy > self.option("eps") * least)
         self.matrix.update(self, s, y, accept, sy, yy)
         self.count("n_accepted", accept)
@@ -109,6 +127,8 @@ class Fisher(QuasiNewton):
 
     def forget(self, drop: Tensor) -> None:
         """Clear pairs, F and velocity of the members where drop (*members,) holds."""
+        if nowhere(drop):
+            return
         super().forget(drop)
         self.memory["held"].mul_(col(~drop))
         if self.option("h0") != "adagrad":
@@ -120,4 +140,6 @@ class Fisher(QuasiNewton):
         turns = -(-int(self.option("mF")) // L)
         if self.option("h0") == "fifo" and ((self.k + 1) // L) % turns == 0:
             F, held = self.memory["F"], self.memory["held"]
-            self.memory["squares"].copy_(combine(held, F * F))
+            parts = self.near(F, held, self.memory["squares"])
+            for F, held, squares in parts:
+                squares.copy_(combine(held, F * F))

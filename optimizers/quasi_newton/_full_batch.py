@@ -26,6 +26,7 @@ from optimizers._products import Differentiated, curvature_along
 from optimizers._vector import blend, col, dot
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._momentum import estimated
+from optimizers.quasi_newton._reuse import Reuse
 
 __all__ = ["Found", "FullBatch", "Search"]
 
@@ -40,7 +41,8 @@ class Search(Common, total=False):
     max_trials: int
     """evaluations of a search"""
     on_failure: str
-    """what a search that finds nothing does: "skip" the step, take the "last" trial, or "reset" the matrix at once"""
+    """what a search that finds nothing does: "skip" the step, take the "last" Armijo trial if its loss is finite, or
+    "reset" the matrix at once"""
     reuse: bool
     """take the last gradient of a step as the first of the next; False where the batch changes between steps"""
     restart: bool
@@ -59,7 +61,7 @@ class Found(NamedTuple):
     g: Tensor | None  # (*members, n) there, where the search knows it
 
 
-class FullBatch(QuasiNewton):
+class FullBatch(Reuse, QuasiNewton):
     """One step: gradient, direction, search, pair; see ``_engine`` for the family and this module for the search."""
 
     default_search: ClassVar[str] = "strong_wolfe"
@@ -101,28 +103,6 @@ class FullBatch(QuasiNewton):
     def reuses(self) -> bool:
         """Whether a gradient of the step before may be taken for this one's."""
         return bool(self.option("reuse")) and not self.option("capturable")
-
-    def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and gradient at a point, known or evaluated."""
-        memory = self.memory
-        if self.reuses and memory["known"] and (point is memory["w_at"] or torch.equal(point, memory["w_at"])):
-            if self._returned is None:
-                self._returned = memory["returned"]
-            return memory["f_at"], memory["g_at"]
-        return self.evaluate(point)
-
-    def gathered(self) -> Tensor:
-        """The parameters as a vector: of the last step, if they still stand there."""
-        memory = self.memory
-        if memory.get("known") and self.layout.holds(memory["w_at"]):
-            found: Tensor = memory["w_at"]
-            return found
-        return super().gathered()
-
-    def keep(self, w: Tensor, f: Tensor, g: Tensor, everywhere: bool) -> None:
-        """Remember an evaluation for the next step."""
-        returned = -f if self.option("maximize") else f
-        self.memory.update({"known": everywhere, "w_at": w, "f_at": f, "g_at": g, "returned": returned})
 
     @property
     def lone(self) -> bool:
@@ -245,17 +225,16 @@ class FullBatch(QuasiNewton):
             loss, f + 10 * torch.finfo(f.dtype).eps * f.abs(), slope, self.first_length(g1), eta=self.eta, tau=0.5,
             max_trials=self.option("max_trials"), early_exit=not self.option("capturable"),
         )  # fmt: skip
-        return self.found(point, p, searched.alpha, searched.ok | self.takes_last(slope), searched.loss)
+        if self.option("on_failure") != "last":
+            return self.found(point, p, searched.alpha, searched.ok, searched.loss)
+        # for members that were accepted the last trial is the accepted one
+        ok = searched.ok | ((searched.last > 0) & torch.isfinite(searched.last_loss))
+        return self.found(point, p, searched.last, ok, searched.last_loss)
 
     def found(self, point: Tensor, p: Tensor, alpha: Tensor, ok: Tensor, loss: Tensor | None = None) -> Found:
         """The end of a search that knows no gradient there."""
         s = blend(ok, col(alpha) * p, 0.0)
         return Found(s, ok, point + s, loss, None)
-
-    def takes_last(self, slope: Tensor) -> Tensor:
-        """Where the last trial is taken although it failed."""
-        last = self.option("on_failure") == "last"
-        return torch.isfinite(slope) & (slope < 0) if last else torch.zeros_like(slope, dtype=torch.bool)
 
     def judge(self, finite: Tensor, ok: Tensor) -> None:
         """Count what went wrong and clear what must be."""

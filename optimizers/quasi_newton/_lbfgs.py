@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from optimizers._base import VectorOptimizer
-from optimizers._vector import blend, col
+from optimizers._vector import col, overwrite
 
 __all__ = ["LimitedMemory", "combine", "rows", "solve_upper"]
 
@@ -71,10 +71,10 @@ class LimitedMemory:
         S, Y, order = self._pairs(of)
         R, valid = memory["R"], memory["valid"]
         u = solve_upper(R, rows(S, g).double().gather(-1, order) * valid)
-        z = h * (combine(self._slots(u, order).to(g.dtype), Y) - g)
+        z = combine(self._slots(u, order).to(g.dtype), Y).sub_(g).mul_(h)
         c = torch.diagonal(R, dim1=-2, dim2=-1) * u + rows(Y, z).double().gather(-1, order) * valid
         t = solve_upper(R, c, transposed=True)
-        return combine(self._slots(t, order).to(g.dtype), S) - z
+        return combine(self._slots(t, order).to(g.dtype), S).sub_(z)
 
     def scale(self, of: VectorOptimizer) -> Tensor:
         """The factor of the identity in H0, (*members,): of the newest pair, the mean over pairs, or 1."""
@@ -105,17 +105,15 @@ class LimitedMemory:
         R = torch.zeros_like(memory["R"])
         R[..., :-1, :-1] = memory["R"][..., 1:, 1:]
         R[..., :, -1] = column
-        memory["R"].copy_(blend(accept, R, memory["R"]))
-        valid.copy_(blend(accept, shifted, valid))
-        kappa = _shift(memory["kappa"], sy / yy.double())
-        memory["kappa"].copy_(blend(accept, kappa, memory["kappa"]))
+        overwrite(memory["R"], accept, R)
+        overwrite(valid, accept, shifted)
+        overwrite(memory["kappa"], accept, _shift(memory["kappa"], sy / yy.double()))
         return accept
 
     def clear(self, of: VectorOptimizer, drop: Tensor) -> None:
         """Forget all pairs of the members where ``drop`` (*members,) holds."""
         memory, R = of.memory, of.memory["R"]
-        eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
-        R.copy_(torch.where(drop[..., None, None], eye, R))
+        overwrite(R, drop, torch.eye(R.shape[-1], dtype=R.dtype, device=R.device))
         for name in ("valid", "kappa"):
             memory[name].mul_(col(~drop))
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers._vector import blend
+from optimizers._vector import blend, nowhere, plus
 
-__all__ = ["advance", "estimated"]
+__all__ = ["advance", "estimated", "first_memory"]
 
 
 def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]:
@@ -28,9 +28,24 @@ def advance(theta: Tensor, gamma: float, mu_max: float) -> tuple[Tensor, Tensor]
     return (theta * (1 - theta) / (square + following)).clamp(max=mu_max), torch.as_tensor(following)
 
 
+def first_memory(estimate: str, w: Tensor) -> dict[str, Tensor]:
+    """What a gradient rule remembers: the velocity, the last gradient and which members have none.
+
+    Args:
+        estimate: "weights", "lookahead" or "momentum", see ``_engine``.
+        w: weights (*members, n).
+    """
+    found = {} if estimate == "weights" else {"v": torch.zeros_like(w)}
+    if estimate == "momentum":
+        found["g_before"] = torch.zeros_like(w)
+        found["fresh"] = torch.ones(w.shape[:-1], dtype=torch.bool, device=w.device)
+    return found
+
+
 def estimated(memory: dict[str, Any], g: Tensor, mu: float | Tensor) -> Tensor:
     """(1 + mu) g - mu g_before (*members, n), and g becomes the gradient before; g itself where there is none yet."""
-    before = blend(memory["fresh"], g, memory["g_before"])
-    memory["g_before"].copy_(g)
-    memory["fresh"].zero_()
-    return g + mu * (g - before)
+    before, fresh = memory["g_before"], memory["fresh"]
+    found = plus(g, mu, g - (before if nowhere(fresh) else blend(fresh, g, before)))
+    before.copy_(g)
+    fresh.zero_()
+    return found

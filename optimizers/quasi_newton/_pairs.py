@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from optimizers._base import VectorOptimizer
-from optimizers._vector import col, dot, norm
+from optimizers._vector import col, dot, norm, plus
 
 __all__ = ["Pair", "damped", "modified", "plain", "regularised"]
 
@@ -41,10 +41,10 @@ def damped(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
 
 def regularised(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
     """y + lam s, accepted where the curvature along s is above the option ``delta``."""
-    y = y + of.option("lam") * s
-    sy, yy = dot(s, y), dot(y, y)
+    y = plus(y, of.option("lam"), s)
+    sy, yy = dot(s, y), norm(y).square()
     ok = torch.isfinite(sy) & torch.isfinite(yy)
-    return s, y, ok & (sy > of.option("delta") * dot(s, s)), sy, yy
+    return s, y, ok & (sy > of.option("delta") * norm(s).square()), sy, yy
 
 
 def modified(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:

@@ -9,6 +9,8 @@ Source: Nocedal and Wright, Numerical Optimization, section 6.2. Differs: nothin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from optimizers._vector import blend, col, norm
 from optimizers.quasi_newton._bfgs import refuse_large, safe
 from optimizers.quasi_newton._lbfgs import rows
 from optimizers.quasi_newton._lsr1 import LSR1, curvature_below, lsr1, newest_curvature, pair_test
-from optimizers.quasi_newton._trust_region import Step, obs, steihaug, trust_region_dense
+from optimizers.quasi_newton._trust_region import Step, Truncated, obs, rescaled, steihaug, trust_region_dense
 
 __all__ = ["DenseSR1", "LimitedSR1"]
 
@@ -38,11 +40,13 @@ class DenseSR1:
         return {"B": B, "scaled": torch.zeros(members, dtype=torch.bool, device=w.device)}
 
     def subproblem(self, of: VectorOptimizer, g: Tensor, delta: Tensor) -> Step:
-        """The step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
-        B = of.memory["B"]
-        if of.option("subproblem") == "exact":
-            return trust_region_dense(B, g, delta)
-        return _conjugate_gradients(of, lambda v: rows(B, v), g, delta)
+        """lr times the step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
+        product = partial(self.product, of)
+        exact = of.option("subproblem") == "exact"
+        step: Step | Truncated = (
+            trust_region_dense(of.memory["B"], g, delta) if exact else _conjugate_gradients(product, g, delta)
+        )
+        return rescaled(step, of.rate(), g, product)
 
     def product(self, of: VectorOptimizer, v: Tensor) -> Tensor:
         """B v, (*members, n)."""
@@ -95,12 +99,15 @@ class LimitedSR1:
         return lsr1(S, Y, valid, gamma, of.option("r"))
 
     def subproblem(self, of: VectorOptimizer, g: Tensor, delta: Tensor) -> Step:
-        """The step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
+        """lr times the step that minimises g's + s'Bs / 2 within ||s|| <= delta (*members,)."""
         B = self.matrix(of)
         of.__dict__["_matrix"] = (of.k, B)  # the pair of this step is judged by the same matrix
+        step: Step | Truncated
         if of.option("subproblem") == "exact":
-            return obs(B.eigenbasis(capturable=g.is_cuda), g, delta)
-        return _conjugate_gradients(of, B.product, g, delta)
+            step = obs(B.eigenbasis(capturable=g.is_cuda), g, delta)
+        else:
+            step = _conjugate_gradients(B.product, g, delta)
+        return rescaled(step, of.rate(), g, B.product)
 
     def product(self, of: VectorOptimizer, v: Tensor) -> Tensor:
         """B v, (*members, n)."""
@@ -123,7 +130,7 @@ class LimitedSR1:
         of.memory["valid"].logical_and_(~col(drop))
 
 
-def _conjugate_gradients(of: VectorOptimizer, product: Any, g: Tensor, delta: Tensor) -> Step:
+def _conjugate_gradients(product: Callable[[Tensor], Tensor], g: Tensor, delta: Tensor) -> Truncated:
     n = g.shape[-1]
     size = norm(g)
     tol = torch.minimum(size.new_tensor(0.5), size.sqrt()) * size

@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from optimizers._base import VectorOptimizer
 from optimizers._options import COMMON, Common, Params, require
 from optimizers._vector import blend, col, dot, norm
 from optimizers.quasi_newton._engine import RULES, check_numbers
-from optimizers.quasi_newton._momentum import advance, estimated
+from optimizers.quasi_newton._momentum import advance, estimated, first_memory
+from optimizers.quasi_newton._reuse import Reuse
 from optimizers.quasi_newton._sr1 import DenseSR1, LimitedSR1
 from optimizers.quasi_newton._trust_region import agreement, new_radius
 
@@ -70,7 +70,7 @@ class Region(Common, total=False):
     """whether B also learns from steps that were refused, whose gradient is at hand"""
 
 
-class TrustRegion(VectorOptimizer):
+class TrustRegion(Reuse):
     """One step, see the module's docstring."""
 
     estimate: ClassVar[str] = "weights"
@@ -95,19 +95,14 @@ class TrustRegion(VectorOptimizer):
 
     def initial(self, w: Tensor) -> dict[str, Any]:
         """The matrix, the radius, and what the gradient rule remembers."""
-        memory = self.matrix.initial(self, w)
+        memory = {**self.matrix.initial(self, w), **first_memory(self.estimate, w)}
         members = w.shape[:-1]
         memory["delta"] = torch.full(members, float(self.option("delta0")), dtype=w.dtype, device=w.device)
         if self.estimate != "weights":
-            memory["v"], memory["theta"] = torch.zeros_like(w), torch.ones_like(w[..., 0])
+            memory["theta"] = torch.ones_like(w[..., 0])
             memory["f_before"] = torch.full(members, float("inf"), dtype=w.dtype, device=w.device)
-        if self.estimate == "momentum":
-            memory["g_before"] = torch.zeros_like(w)
-            memory["fresh"] = torch.ones(members, dtype=torch.bool, device=w.device)
         if self.reuses:
             memory["known"] = False
-            memory["w_at"], memory["g_at"] = torch.zeros_like(w), torch.zeros_like(w)
-            memory["f_at"] = torch.zeros_like(w[..., 0])
         return memory
 
     @property
@@ -124,15 +119,6 @@ class TrustRegion(VectorOptimizer):
             mu, theta = advance(self.memory["theta"], self.option("gamma_theta"), self.option("mu_max"))
             self.memory["theta"].copy_(theta)
         return col(mu) if isinstance(mu, Tensor) and mu.ndim else mu
-
-    def at(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and gradient at a point: of the last step where that ended there, else evaluated."""
-        memory = self.memory
-        if self.reuses and memory["known"] and torch.equal(point, memory["w_at"]):
-            if self._returned is None:
-                self._returned = memory["returned"]
-            return memory["f_at"].clone(), memory["g_at"].clone()
-        return self.evaluate(point)
 
     def start(self, w: Tensor, mu: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(point, loss there, g1, loss at w where it is known else at the point)."""
@@ -155,11 +141,11 @@ class TrustRegion(VectorOptimizer):
             f = f_w
         finite = torch.isfinite(f) & torch.isfinite(dot(g1, g1))
         step = self.matrix.subproblem(self, blend(finite, g1, 0.0), memory["delta"])
-        s, predicted = step.p * self.rate(), step.predicted
+        s = step.p
         trial = point + s
         f2, g2 = self.evaluate(trial)
         finite2 = torch.isfinite(f2) & torch.isfinite(dot(g2, g2))
-        ratio = agreement(f, f2, predicted)
+        ratio = agreement(f, f2, step.predicted)
         ok = finite & finite2 & (ratio > self.option("eta"))
         delta = new_radius(memory["delta"], ratio, norm(s), self.option("radius"), largest=self.option("delta_max"))
         memory["delta"].copy_(torch.where(finite, delta, memory["delta"]))
@@ -172,11 +158,8 @@ class TrustRegion(VectorOptimizer):
         self.settle(ok, finite, mu, s, f2)
         w_new = blend(ok, trial, w)
         if self.reuses:
-            memory["known"] = bool(ok.all()) or (self.estimate == "weights" and bool(finite.all()))
-            memory["w_at"].copy_(w_new)
-            memory["f_at"].copy_(torch.where(ok, f2, f))
-            memory["g_at"].copy_(blend(ok, g2, g1))
-            memory["returned"] = -memory["f_at"] if self.option("maximize") else memory["f_at"].clone()
+            known = bool(ok.all()) or (self.estimate == "weights" and bool(finite.all()))
+            self.keep(w_new, torch.where(ok, f2, f), blend(ok, g2, g1), known)
         return w_new
 
     def settle(self, ok: Tensor, finite: Tensor, mu: Tensor | float, s: Tensor, f2: Tensor) -> None:

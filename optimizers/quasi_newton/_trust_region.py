@@ -23,11 +23,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers._vector import col, dot, norm
+from optimizers._vector import blend, col, dot, norm
 from optimizers.quasi_newton._lsr1 import Eigenbasis, aligned_eigh, along, combined, orthogonal
 
 __all__ = [
     "Step",
+    "Truncated",
     "agreement",
     "complement",
     "new_radius",
@@ -47,6 +48,17 @@ class Step(NamedTuple):
     sigma: Tensor | None = None  # (*members,): multiplier, (B + sigma I) p = -g; None where it is not known
 
 
+class Truncated(NamedTuple):
+    """What ``steihaug`` found for each member."""
+
+    p: Tensor  # (*members, n), ||p|| <= delta
+    predicted: Tensor  # (*members,): decrease of the model, -(g'p + p'Bp / 2) >= 0
+    Bp: Tensor  # (*members, n)
+    boundary: Tensor  # (*members,) bool: ||p|| = delta
+    negative: Tensor  # (*members,) bool: a direction without curvature was followed to the boundary
+    iterations: Tensor  # (*members,) int64
+
+
 def steihaug(
     product: Callable[[Tensor], Tensor],
     g: Tensor,
@@ -54,10 +66,10 @@ def steihaug(
     tol: float | Tensor,
     max_iterations: int,
     *,
-    flat: float = 1e-12,
+    floor: float = 1e-12,
     early_exit: bool = True,
-) -> Step:
-    """Conjugate gradients from p = 0 until the residual is below ``tol``, the boundary or negative curvature.
+) -> Truncated:
+    """Conjugate gradients from p = 0 until the residual is at most ``tol``, the boundary or negative curvature.
 
     Args:
         product: v -> B v, both (*members, n).
@@ -65,37 +77,41 @@ def steihaug(
         delta: radii (*members,).
         tol: on ||g + B p||, absolute: a number or (*members,).
         max_iterations: number of products at most; exactly that many without ``early_exit``.
-        flat: d'Bd not above this counts as negative curvature.
+        floor: a direction of curvature d'Bd <= floor d'd is followed to the boundary.
         early_exit: stop when every member has; it reads one flag from the device at each iteration.
     """
-    p, Bp, r, d = torch.zeros_like(g), torch.zeros_like(g), g, -g
+    p, r, d = torch.zeros_like(g), g, -g  # r = g + B p
     rr = dot(r, r)
-    done = ~(rr.sqrt() >= tol)
+    done = ~(rr.sqrt() > tol) | ~torch.isfinite(rr)
+    boundary, negative = torch.zeros_like(done), torch.zeros_like(done)
+    iterations = torch.zeros_like(rr, dtype=torch.int64)
     for _ in range(max_iterations):
         if early_exit and bool(done.all()):
             break
         Bd = product(d)
         curvature = dot(d, Bd)
         done = done | ~torch.isfinite(curvature)
-        falls = curvature <= flat
-        alpha = rr / torch.where(falls | done, 1.0, curvature)
-        leaves = falls | (norm(p + col(alpha) * d) >= delta)
-        length = col(torch.where(leaves, _to_boundary(p, d, delta), alpha))
-        p = torch.where(col(done), p, p + length * d)
-        Bp = torch.where(col(done), Bp, Bp + length * Bd)
-        r = torch.where(col(done), r, r + col(alpha) * Bd)
+        flat = curvature <= floor * dot(d, d)
+        alpha = rr / torch.where(flat | done, 1.0, curvature)
+        leaves = ~done & (flat | (norm(p + col(alpha) * d) >= delta))
+        alpha = torch.where(leaves, _to_boundary(p, d, delta), alpha)
+        p = blend(done, p, p + col(alpha) * d)
+        r = blend(done, r, r + col(alpha) * Bd)
+        iterations = iterations + ~done
+        boundary, negative, done = boundary | leaves, negative | (leaves & flat), done | leaves
         rr, before = dot(r, r), rr
-        done = done | leaves | ~(rr.sqrt() >= tol)
-        d = torch.where(col(done), d, -r + col(rr / torch.where(before > 0, before, 1.0)) * d)
-    return Step(p, -(dot(g, p) + 0.5 * dot(p, Bp)))
+        done = done | ~(rr.sqrt() > tol)
+        d = blend(done, d, col(rr / torch.where(before > 0, before, 1.0)) * d - r)
+    return Truncated(p, -0.5 * dot(p, g + r), r - g, boundary, negative, iterations)
 
 
 def _to_boundary(p: Tensor, d: Tensor, delta: Tensor) -> Tensor:
-    """The positive tau with ||p + tau d|| = delta, without cancellation; 0 where d is zero."""
-    a, half_b, c = dot(d, d), dot(p, d), dot(p, p) - delta * delta
+    """The positive tau with ||p + tau d|| = delta (*members,), for ||p|| <= delta; 0 where d is zero."""
+    a, half_b, c = dot(d, d), dot(p, d), dot(p, p) - delta * delta  # a tau^2 + 2 half_b tau + c = 0
     c = c.clamp(max=0.0)  # p is inside
     root = (half_b * half_b - a * c).clamp(min=0.0).sqrt()
     ok = a > 0
+    # of the two forms, the one without cancellation
     large = torch.where(half_b >= 0, half_b + root, 1.0)
     forward = -c / torch.where(large > 0, large, 1.0)
     backward = (root - half_b) / torch.where(ok, a, 1.0)
@@ -240,9 +256,23 @@ def new_radius(
     return torch.where(ratio >= poor, grown, (0.5 * delta).clamp(min=smallest))
 
 
-def rescaled(step: Step, rate: float | Tensor, g: Tensor, product: Callable[[Tensor], Tensor]) -> Step:
-    """The step times a learning rate (a number or a factor of vectors), and what the model promises for that."""
+def rescaled(
+    step: Step | Truncated,
+    rate: float | Tensor,
+    g: Tensor,
+    product: Callable[[Tensor], Tensor],
+    penalty: Callable[[Tensor], Tensor] | None = None,
+) -> Step:
+    """The step times a learning rate, and what the model promises for that.
+
+    Args:
+        step: of learning rate 1.
+        rate: a number or a factor of vectors.
+        g, product: of the model g'p + p'Bp / 2.
+        penalty: what the model adds to that, p (*members, n) -> (*members,).
+    """
     if isinstance(rate, float | int) and rate == 1:
-        return step
+        return Step(step.p, step.predicted)
     p = step.p * rate
-    return Step(p, -(dot(g, p) + 0.5 * dot(p, product(p))))
+    model = dot(g, p) + 0.5 * dot(p, product(p))
+    return Step(p, -(model if penalty is None else model + penalty(p)))

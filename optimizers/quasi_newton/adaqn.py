@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, norm
+from optimizers._vector import blend, col, norm, overwrite
 from optimizers.quasi_newton._fisher import Fisher
 
 __all__ = ["AdaQN"]
@@ -86,5 +86,5 @@ class AdaQN(Fisher):
         self.refresh()
         w_new = blend(good, w, memory["w_anchor"])
         moves = good if self.option("anchor") == "always" else accepted
-        memory["w_anchor"].copy_(blend(moves, wn, memory["w_anchor"]))
+        overwrite(memory["w_anchor"], moves, wn)
         return w_new

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, dot, unit
+from optimizers._vector import blend, col, norm, overwrite, plus, unit
 from optimizers.quasi_newton._fisher import Fisher
 
 __all__ = ["ASNAQ"]
@@ -75,10 +75,10 @@ class ASNAQ(Fisher):
         g1 = self.gradient(self.ahead(w, mu))
         h = self.diagonal(memory["squares"] if self.k else g1 * g1)
         p, ok = unit(self.matrix.times(self, g1, h), self.option("normalize"))
-        v = mu * memory["v"] - self.rate() * p
+        v = plus(mu * memory["v"], -self.rate(), p)
         w_new = blend(ok, w + v, w)
         g2 = self.gradient(w_new)
-        ok = ok & torch.isfinite(dot(g2, g2))
+        ok = ok & torch.isfinite(norm(g2))
         memory["v"].copy_(v)
         self.forget(~ok)
         w_new = self.stand_still(ok, w_new, w)
@@ -106,8 +106,8 @@ class ASNAQ(Fisher):
         self.count("n_resets", ~good)
         self.refresh()
         w_new = blend(good, w, memory["w_anchor"])
-        memory["v"].copy_(blend(good, memory["v"], memory["v_anchor"]))
+        overwrite(memory["v"], ~good, memory["v_anchor"])
         moves = good if self.option("anchor") == "always" else accepted
-        for name, new in (("w_anchor", wn), ("v_anchor", vn)):
-            memory[name].copy_(blend(moves, new, memory[name]))
+        overwrite(memory["w_anchor"], moves, wn)
+        overwrite(memory["v_anchor"], moves, vn)
         return w_new

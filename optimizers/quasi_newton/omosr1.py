@@ -68,7 +68,7 @@ class OMoSR1(TrustRegion):
         point = w + mu * memory["v"]
         f = self.loss(point) if self.option("ared") == "lookahead" else f_w
         step = self.matrix.subproblem(self, blend(finite, g1, 0.0), memory["delta"])
-        s = step.p * self.rate()
+        s = step.p
         ratio = agreement(f, self.loss(point + s), step.predicted)
         ok = finite & (ratio > self.option("eta"))
         delta = new_radius(memory["delta"], ratio, norm(s), self.option("radius"), largest=self.option("delta_max"))

@@ -3,13 +3,14 @@
 x minimises q(x) = x'Ax / 2 - b'x, r = b - A x:
 alpha = r'z / d'Ad,  x += alpha d,  r -= alpha Ad,  z = M r,  beta = (r'z of the new r) / r'z,  d = z + beta d.
 
-``cg`` has M = I, ``pcg`` any positive definite M near the inverse of A, and ``steihaug`` keeps ||x|| within a radius.
+``cg`` has M = I, ``pcg`` any positive definite M near the inverse of A. Within a radius, with A definite or not:
+``quasi_newton._trust_region.steihaug``.
 
     A = lambda v: v @ H                       # symmetric, (n, n); or a Hessian product
     x = cg(A, b, rtol=1e-8).x
     x = pcg(A, b, 1 / H.diagonal(), rtol=1e-8).x
 
-Source: Hestenes and Stiefel 1952; Steihaug 1983.
+Source: Hestenes and Stiefel 1952.
 Differs: members that have ended are held by masks while the others go on; each keeps the iterates it has alone.
 """
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from optimizers._vector import blend, col, dot, norm
 
-__all__ = ["ConjugateGradients", "Solved", "TrustRegionStep", "cg", "pcg", "steihaug", "superlinear"]
+__all__ = ["ConjugateGradients", "Solved", "cg", "pcg", "superlinear"]
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
 """v (*members, n) -> A v (*members, n)"""
@@ -179,73 +180,3 @@ def pcg(
 def superlinear(b: Tensor) -> Tensor:
     """The relative tolerance min(1/2, sqrt(||b||)) of each member (*members,): Newton's method stays superlinear."""
     return norm(b).sqrt().clamp(max=0.5)
-
-
-class TrustRegionStep(NamedTuple):
-    """What ``steihaug`` found for each member."""
-
-    p: Tensor  # (*members, n), ||p|| <= radius
-    Hp: Tensor  # (*members, n)
-    predicted: Tensor  # (*members,) -(g'p + p'Hp / 2) >= 0
-    boundary: Tensor  # (*members,) bool: ||p|| = radius
-    negative: Tensor  # (*members,) bool: a direction of curvature <= floor was followed to the boundary
-    iterations: Tensor  # (*members,) int64
-
-
-def steihaug(
-    product: Product,
-    g: Tensor,
-    radius: Tensor,
-    *,
-    rtol: float | Tensor = 1e-10,
-    max_iterations: int | None = None,
-    floor: float = 1e-12,
-    check_every: int = 1,
-) -> TrustRegionStep:
-    """Approximately minimise g'p + p'Hp / 2 over ||p|| <= radius; H symmetric, definite or not.
-
-    Conjugate gradients from p = 0 until ||g + Hp|| <= rtol ||g||, the boundary, or a direction of curvature
-    d'Hd <= floor d'd, which is followed to the boundary.
-
-    Args:
-        product: v -> H v, (*members, n) to (*members, n).
-        g: gradients (*members, n).
-        radius: (*members,), positive.
-        rtol: see ``cg``.
-        max_iterations: None: 10 n.
-        floor: see above.
-        check_every: see ``cg``.
-    """
-    p, r, d = torch.zeros_like(g), g, -g
-    rr = dot(r, r)
-    limit = rtol * norm(g)
-    done = ~torch.isfinite(rr) | (rr == 0)
-    boundary, negative = torch.zeros_like(done), torch.zeros_like(done)
-    iterations = torch.zeros_like(rr, dtype=torch.int64)
-    for i in range(10 * g.shape[-1] if max_iterations is None else max_iterations):
-        if check_every and i % check_every == 0 and bool(done.all()):
-            break
-        Hd = product(d)
-        curvature, dd = dot(d, Hd), dot(d, d)
-        done = done | ~torch.isfinite(curvature)
-        flat = curvature <= floor * dd
-        alpha = rr / torch.where(flat, 1.0, curvature)
-        leaves = ~done & (flat | (norm(p + col(alpha) * d) >= radius))
-        alpha = torch.where(leaves, to_boundary(p, d, radius), alpha)
-        p = blend(done, p, p + col(alpha) * d)
-        r = blend(done, r, r + col(alpha) * Hd)
-        iterations = iterations + ~done
-        boundary, negative, done = boundary | leaves, negative | (leaves & flat), done | leaves
-        new = dot(r, r)
-        done = done | (new.sqrt() <= limit)
-        d = blend(done, d, col(new / torch.where(done, 1.0, rr)) * d - r)
-        rr = new
-    return TrustRegionStep(p, r - g, -0.5 * dot(p, g + r), boundary, negative, iterations)
-
-
-def to_boundary(p: Tensor, d: Tensor, radius: Tensor) -> Tensor:
-    """The positive tau with ||p + tau d|| = radius of each member (*members,), for ||p|| <= radius; 0 where d = 0."""
-    a, b, c = dot(d, d), dot(p, d), dot(p, p) - radius * radius  # a tau^2 + 2 b tau + c = 0
-    root = (b * b - a * c).clamp(min=0).sqrt()
-    # of the two forms, the one without cancellation
-    return torch.where(b > 0, -c / torch.where(b > 0, b + root, 1.0), (root - b) / torch.where(a > 0, a, 1.0))

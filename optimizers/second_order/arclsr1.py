@@ -25,7 +25,7 @@ from torch import Tensor
 
 from optimizers._base import VectorOptimizer
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, dot, norm
+from optimizers._vector import blend, col, norm
 from optimizers.quasi_newton._lsr1 import (
     LSR1,
     Eigenbasis,
@@ -36,7 +36,7 @@ from optimizers.quasi_newton._lsr1 import (
     newest_curvature,
     pair_test,
 )
-from optimizers.quasi_newton._trust_region import Step, agreement, complement
+from optimizers.quasi_newton._trust_region import Step, agreement, complement, rescaled
 
 __all__ = ["ARCLSR1", "cubic_diagonal", "cubic_step", "next_sigma"]
 
@@ -116,7 +116,8 @@ class ARCLSR1(VectorOptimizer):
         f, g = self._here(w)
         sigma, B = memory["sigma"], self.matrix()
         basis = B.eigenbasis(self.option("capturable"))
-        step = self._rescaled(cubic_step(basis, g, sigma), B, basis, g)
+        step = cubic_step(basis, g, sigma)
+        step = rescaled(step, self.rate(), g, B.product, lambda p: cubic_term(basis, p, sigma))
         ok = torch.isfinite(f) & torch.isfinite(norm(g)) & torch.isfinite(norm(step.p))
         s = blend(ok, step.p, 0.0)
         trial = w + s
@@ -170,17 +171,6 @@ class ARCLSR1(VectorOptimizer):
         new = next_sigma(sigma, ratio, eta1, eta2, gamma1, gamma2)
         return new.clamp(self.option("sigma_min"), self.option("sigma_max"))
 
-    def _rescaled(self, step: Step, B: LSR1, basis: Eigenbasis, g: Tensor) -> Step:
-        """The step times the learning rate and what the cubic model promises for that."""
-        rate = self.rate()
-        if isinstance(rate, float | int) and rate == 1:
-            return step
-        p = step.p * rate
-        x = along(basis.vectors, p.double())
-        rest = norm(p.double() - combined(basis.vectors, x))
-        cubic = ((x.abs() ** 3).sum(-1) + rest**3).to(p.dtype) * self.memory["sigma"] / 3.0
-        return Step(p, -(dot(g, p) + 0.5 * dot(p, B.product(p)) + cubic))
-
 
 def cubic_step(basis: Eigenbasis, g: Tensor, sigma: Tensor) -> Step:
     """The minimiser of g's + s'Bs / 2 + sigma / 3 ||U's||_3^3.
@@ -196,6 +186,13 @@ def cubic_step(basis: Eigenbasis, g: Tensor, sigma: Tensor) -> Step:
     predicted = -(a * x + 0.5 * values * x * x + col(sigma) / 3.0 * x.abs() ** 3).sum(-1)
     s = combined(basis.vectors, x[..., :-1]) + x[..., -1:] * across
     return Step(s.to(g.dtype), predicted.to(g.dtype))
+
+
+def cubic_term(basis: Eigenbasis, p: Tensor, sigma: Tensor) -> Tensor:
+    """sigma / 3 ||U'p||_3^3 (*members,) of a step p (*members, n); arguments as of ``cubic_step``."""
+    x = along(basis.vectors, p.double())
+    rest = norm(p.double() - combined(basis.vectors, x))
+    return ((x.abs() ** 3).sum(-1) + rest**3).to(p.dtype) * sigma / 3.0
 
 
 def cubic_diagonal(values: Tensor, a: Tensor, sigma: Tensor) -> Tensor:

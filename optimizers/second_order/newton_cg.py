@@ -19,8 +19,9 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._products import Differentiated
-from optimizers._vector import blend, dot, norm
-from optimizers.second_order._cg import TrustRegionStep, steihaug, superlinear
+from optimizers._vector import blend, norm
+from optimizers.quasi_newton._trust_region import Truncated, rescaled, steihaug
+from optimizers.second_order._cg import superlinear
 from optimizers.second_order._curvature import reduction_ratio
 
 __all__ = ["NewtonCG"]
@@ -73,7 +74,7 @@ class NewtonCG(VectorOptimizer):
         g = at.gradient
         ok = torch.isfinite(at.loss) & torch.isfinite(g).all(-1)
         step = self._inside(at, blend(ok, g, 0.0))
-        p, predicted = self._scaled(at, step)
+        p, predicted, _ = rescaled(step, self.rate(), g, at.product)
         after = self.loss(w + p)
         ratio = reduction_ratio(at.loss, after, predicted)
         moved = ok & (step.iterations > 0)  # where the gradient is zero there is nothing to judge
@@ -87,20 +88,12 @@ class NewtonCG(VectorOptimizer):
         self.count("n_rejected", moved & ~accepted)
         return self.stand_still(ok, blend(accepted, w + p, w), w)
 
-    def _inside(self, at: Differentiated, g: Tensor) -> TrustRegionStep:
+    def _inside(self, at: Differentiated, g: Tensor) -> Truncated:
         cg_tol, cg_max = self.option("cg_tol"), self.option("cg_max")
         return steihaug(
             at.product,
             g,
             self.memory["Delta"],
-            rtol=superlinear(g) if cg_tol is None else cg_tol,
-            max_iterations=min(g.shape[-1], 250) if cg_max is None else cg_max,
+            norm(g) * (superlinear(g) if cg_tol is None else cg_tol),
+            min(g.shape[-1], 250) if cg_max is None else cg_max,
         )
-
-    def _scaled(self, at: Differentiated, step: TrustRegionStep) -> tuple[Tensor, Tensor]:
-        """(lr p, its predicted reduction)."""
-        rate = self.rate()
-        if not isinstance(rate, Tensor) and rate == 1:
-            return step.p, step.predicted
-        p = rate * step.p
-        return p, -dot(at.gradient, p) - 0.5 * dot(p, at.product(p))

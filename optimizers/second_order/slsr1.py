@@ -93,8 +93,8 @@ class SLSR1(Sampled):
         B = lsr1(S, Y, torch.ones_like(S[..., 0], dtype=torch.bool), gamma, self.option("eps"))
         capturable = self.option("capturable")
         # B has m + 1 different eigenvalues: more iterations only repair rounding
-        step = steihaug(B.product, g, delta, self.option("tol"), 2 * m + 10, early_exit=not capturable)
-        step = rescaled(step, self.rate(), g, B.product)
+        inside = steihaug(B.product, g, delta, self.option("tol"), 2 * m + 10, early_exit=not capturable)
+        step = rescaled(inside, self.rate(), g, B.product)
         ok = ok & torch.isfinite(norm(step.p))
         p = blend(ok, step.p, 0.0)
         trial = w + p
