@@ -305,6 +305,59 @@ def test_momentum_that_is_never_let_to_grow_makes_amnaq_mbfgs():
     assert_same_path(one, other, 1e-12)
 
 
+def hills(w):
+    """A bowl with many minima."""
+    return 0.05 * w @ w + torch.cos(3 * w).sum() + torch.sin(2 * w[1:] + w[:-1]).sum()
+
+
+def test_further_descents_begin_at_the_length_of_the_first_and_the_lowest_end_is_kept():
+    start, restarts, ends = 2 * normal(18, 6), [], []
+
+    def after(walk):
+        memory = walk.optimizer.memory
+        if len(ends) < 3 - int(memory["left"]):
+            ends.append(float(memory["f_best"]))
+            restarts.append(walk.w[-1])
+            assert torch.equal(memory["H"], torch.eye(6, dtype=torch.float64))
+            assert not memory["v"].any()
+            assert memory["lipschitz"] == 0
+
+    walk = Walk("mnaq", hills, start, 600, after, mu=0.8, descents=3)
+    once = Walk("mnaq", hills, start, 600, mu=0.8)
+    assert len(ends) == 3
+    for w in restarts[:2]:
+        assert abs(w.norm() - start.norm()) < 1e-12
+    assert ends == sorted(ends, reverse=True)
+    assert ends[-1] < hills(once.w[-1]) - 0.1  # the second descent finds a lower minimum
+    assert abs(hills(walk.w[-1]) - ends[-1]) < 1e-12
+    assert slope(hills, walk.w[-1]).norm() <= 1e-6
+
+
+def test_members_begin_their_further_descents_at_their_own_time():
+    starts = normal(4, 3, 6)
+    together = starts.clone().requires_grad_()
+    population = optimizers.make("mnaq", [together], mu=0.8, descents=2, member_dims=1)
+
+    def closure(backward=True):
+        population.zero_grad()
+        losses = torch.stack([wavy(w) for w in together])
+        if backward:
+            losses.sum().backward()
+        return losses
+
+    for _ in range(300):
+        population.step(closure)
+    alone = torch.stack([Walk("mnaq", wavy, start, 300, mu=0.8, descents=2).w[-1] for start in starts])
+    assert not population.memory["left"].any()
+    np.testing.assert_allclose(together.detach(), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"descents": 0}, {"descents": 2, "reuse": False}, {"descents": 2, "stationary": -1}])
+def test_further_descents_refuse_what_they_cannot_do(wrong):
+    with pytest.raises(ValueError, match=f"^{list(wrong)[-1]} = "):
+        optimizers.make("mnaq", [torch.zeros(2, requires_grad=True)], **wrong)
+
+
 def rising(k):
     return 0.9 * k / (k + 3)
 

@@ -7,6 +7,7 @@ gradient's norm is at most 1e-6, or after 100,000 steps.
 Source: Indrapriyadarsini et al., ICMLA 2018, example 1.
 Differs: where the points lie and what the settings of Adam, RMSprop and AdaGrad were is not known; here the points are
 evenly spaced and the settings are defaults of TensorFlow (rates 1e-3, 1e-3 and 1e-2), which the published runs used.
+Methods named "-again" descend three times within a trial's steps, and what counts is the lowest loss; see mNAQ.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ __all__ = ["FunctionModelling", "scaled_points", "target"]
 HIDDEN = 7
 AUTHORS = {"line_search": "strong_wolfe", "rescale": False}
 """how the authors' program starts: a strong Wolfe search at the first step, H = I; it decides which minima are found"""
+AGAIN = AUTHORS | {"descents": 3}
+"""and two more descents where a trial would end, out of the same 100,000 steps; the published trials have one"""
 
 PUBLISHED: dict[str, tuple[float, float, float, int]] = {
     "adagrad": (59.8, 58.6, 60.2, 100_000),
@@ -71,6 +74,10 @@ class FunctionModelling(Task):
         "mnaq-0.85": Method("mnaq", {"mu": 0.85} | AUTHORS),
         "mnaq-0.9": Method("mnaq", {"mu": 0.9} | AUTHORS),
         "mnaq-0.95": Method("mnaq", {"mu": 0.95} | AUTHORS),
+        "mnaq-0.8-again": Method("mnaq", {"mu": 0.8} | AGAIN),
+        "mnaq-0.85-again": Method("mnaq", {"mu": 0.85} | AGAIN),
+        "mnaq-0.9-again": Method("mnaq", {"mu": 0.9} | AGAIN),
+        "mnaq-0.95-again": Method("mnaq", {"mu": 0.95} | AGAIN),
         "amnaq": Method("amnaq", AUTHORS),
     }
 
@@ -110,7 +117,7 @@ class FunctionModelling(Task):
         lines = []
         for label in dict.fromkeys(row["method"] for row in rows):
             mine = [row for row in rows if row["method"] == label]
-            published = PUBLISHED.get(label, (None,) * 4)
+            published = PUBLISHED.get(label.removesuffix("-again"), (None,) * 4)
             lines.append(
                 {
                     "method": label,

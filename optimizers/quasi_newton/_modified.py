@@ -8,7 +8,14 @@ starts as I without rescaling (rescale=False): together they find better minima 
 elsewhere.
 ``step="backtracking"`` is Armijo after the first pair too.
 
-Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018, 2020. Differs: nothing (2-norms, as in the papers).
+``descents`` above 1 spends steps that are left at a stationary point: where ||g|| <= stationary the weights are noted,
+are shrunk along themselves to the length of the first ones, w <- w ||w_0|| / ||w||, and a descent begins from there
+without curvature, velocity and L; after the last one the weights become those of the lowest loss. Sigmoids leave
+saturation by it and keep their order, so that nothing is drawn and members stay independent.
+
+Source: Indrapriyadarsini, Mahboubi, Ninomiya and Asai 2018, 2020; shrinking before training on: Ash and Adams, On
+warm-starting neural network training, 2020. Differs: nothing with descents=1 (2-norms, as in the papers); the papers
+descend once and end at the first stationary point; weights are shrunk to a length, without noise.
 """
 
 from __future__ import annotations
@@ -19,12 +26,21 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Params, require
-from optimizers._vector import blend, dot, norm
+from optimizers._vector import blend, col, dot, norm
 from optimizers.quasi_newton._bfgs import DenseInverse, bfgs
-from optimizers.quasi_newton._full_batch import Found, FullBatch
+from optimizers.quasi_newton._full_batch import Found, FullBatch, Search
 from optimizers.quasi_newton._pairs import Pair, modified
 
-__all__ = ["Modified"]
+__all__ = ["Descents", "Modified"]
+
+
+class Descents(Search, total=False):
+    """Options of the search and of what follows a stationary point."""
+
+    descents: int
+    """how many descents to make, each from the last one's shrunk weights; 1 as published"""
+    stationary: float
+    """norm of the gradient at which a descent of several ends"""
 
 
 class Modified(FullBatch):
@@ -38,11 +54,53 @@ class Modified(FullBatch):
         step = defaults["step"]
         require(step in ("explicit", "backtracking"), "step", step, "explicit or backtracking")
         require(str(defaults["secant_norm"]) in ("2", "inf"), "secant_norm", defaults["secant_norm"], "2 or inf")
+        defaults = {**self.common(), **defaults}
+        descents, stationary = defaults["descents"], defaults["stationary"]
+        require(descents >= 1 and descents == int(descents), "descents", descents, "a whole number, at least 1")
+        require(stationary >= 0, "stationary", stationary, "0 or larger")
+        for name, wanted in (("reuse", True), ("capturable", False)):
+            holds = descents == 1 or bool(defaults[name]) is wanted
+            require(holds, name, defaults[name], f"{wanted} with several descents")
         super().__init__(params, defaults)
 
+    @classmethod
+    def common(cls) -> dict[str, Any]:
+        """Options of the family and of further descents."""
+        return {**super().common(), "descents": 1, "stationary": 1e-6}
+
     def initial(self, w: Tensor) -> dict[str, Any]:
-        """Besides: L of each member, 0 where there is none."""
-        return {**super().initial(w), "lipschitz": torch.zeros_like(w[..., 0])}
+        """Besides: L of each member, 0 where there is none; with several descents what was found so far."""
+        memory = {**super().initial(w), "lipschitz": torch.zeros_like(w[..., 0])}
+        if self.option("descents") > 1:
+            memory["left"] = torch.full(w.shape[:-1], self.option("descents"), dtype=torch.int64, device=w.device)
+            memory["length_first"], memory["w_best"] = norm(w), w.clone()
+            memory["f_best"] = torch.full_like(w[..., 0], float("inf"))
+        return memory
+
+    def move(self, w: Tensor) -> Tensor:
+        """One step, and the beginning of another descent where this one has ended."""
+        w_new = super().move(w)
+        if self.option("descents") == 1:
+            return w_new
+        ended = (norm(self.memory["g_at"]) <= self.option("stationary")) & (self.memory["left"] > 0)
+        return self.descend_again(w_new, ended) if bool(ended.any()) else w_new
+
+    def descend_again(self, w: Tensor, ended: Tensor) -> Tensor:
+        """Where a descent has ended (*members,): its weights w shrunk, after the last one the best of all."""
+        memory = self.memory
+        better = ended & (memory["f_at"] < memory["f_best"])
+        memory["w_best"].copy_(blend(better, w, memory["w_best"]))
+        memory["f_best"].copy_(torch.where(better, memory["f_at"], memory["f_best"]))
+        memory["left"].sub_(ended.to(torch.int64))
+        length = norm(w)
+        shrunk = w * col(memory["length_first"] / torch.where(length > 0, length, 1.0))
+        w = blend(ended, blend(memory["left"] > 0, shrunk, memory["w_best"]), w)
+        self.forget(ended)
+        memory["learnt"].logical_and_(~ended)
+        self.count("n_resets", ended)
+        f, g = self.evaluate(w)
+        self.keep(w, f, g, True)
+        return w
 
     def pair_rule(self, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
         """The modified secant condition; keeps L = 100 ||y|| / ||s||."""

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from optimizers._options import Params, Rate, given, require
 from optimizers._vector import col
-from optimizers.quasi_newton._full_batch import Search
-from optimizers.quasi_newton._modified import Modified
+from optimizers.quasi_newton._modified import Descents, Modified
 from optimizers.quasi_newton._momentum import advance
 
 __all__ = ["AMNAQ"]
@@ -34,13 +33,14 @@ class AMNAQ(Modified):
         step: "explicit", or "backtracking" for Armijo's rule at every step.
         secant_norm: of the gradient in xi, "2" as printed or "inf" as in the authors' program.
         rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
-        common: line search of the first step (see ``_full_batch``; "armijo") and common options.
+        common: line search of the first step (see ``_full_batch``; "armijo"), descents and the gradient where one
+            ends (see ``_modified``; 1, 1e-6), and common options.
     """
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, gamma_theta: float = 1e-5, mu_max: float = 0.95,
         step: str = "explicit",
-        secant_norm: str = "2", rescale: bool = True, max_numel: int = 10_000, **common: Unpack[Search],
+        secant_norm: str = "2", rescale: bool = True, max_numel: int = 10_000, **common: Unpack[Descents],
     ) -> None:  # fmt: skip
         require(0 < gamma_theta < 1, "gamma_theta", gamma_theta, "between 0 and 1")
         require(0 <= mu_max < 1, "mu_max", mu_max, "0 <= mu_max < 1")

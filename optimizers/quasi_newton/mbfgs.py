@@ -14,8 +14,7 @@ from typing import Unpack
 
 from optimizers._options import Params, Rate, given
 from optimizers.quasi_newton._bfgs import DenseInverse, bfgs
-from optimizers.quasi_newton._full_batch import Search
-from optimizers.quasi_newton._modified import Modified
+from optimizers.quasi_newton._modified import Descents, Modified
 
 __all__ = ["MBFGS"]
 
@@ -28,7 +27,8 @@ class MBFGS(Modified):
         step: "backtracking" (Armijo's rule) or "explicit".
         secant_norm: of the gradient in xi, "2" as printed or "inf" as in the authors' program.
         rescale: H = (s'y / y'y) I before the first pair; max_numel: refuse more parameters than this.
-        common: line search of the first step (see ``_full_batch``; "armijo") and common options.
+        common: line search of the first step (see ``_full_batch``; "armijo"), descents and the gradient where one
+            ends (see ``_modified``; 1, 1e-6), and common options.
     """
 
     estimate = "weights"
@@ -36,6 +36,6 @@ class MBFGS(Modified):
 
     def __init__(
         self, params: Params, lr: Rate = 1.0, *, step: str = "backtracking", secant_norm: str = "2",
-        rescale: bool = True, max_numel: int = 10_000, **common: Unpack[Search],
+        rescale: bool = True, max_numel: int = 10_000, **common: Unpack[Descents],
     ) -> None:  # fmt: skip
         super().__init__(params, given(locals()))
