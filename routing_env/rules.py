@@ -44,9 +44,10 @@ STATE = 34
 REWARD, BEST_REWARD, LAST_REWARD, PRICES = 0, 1, 2, 3
 TOTALS = 11
 
-# supplied by the program that the rules are compiled into
+# supplied by the program that the rules are compiled into; cuda only where they are compiled for it
 observe: Any = None
 reward: Any = None
+cuda: Any = None
 
 # what a move did, as bits
 BLOCKED, ARRIVED, TIMED_OUT, PASS_OVER = 1, 2, 4, 8
@@ -284,3 +285,19 @@ def begin_many(first, last, restart, room, stamp, connections, state, totals, lo
             leave_connection(b, room, stamp, connections, state, totals, log)
         observe(b, b, room, connections, state, out)
         write_mask(b, b, room, stamp, connections, state, mask)
+
+
+def step_thread(many, moves, room, stamp, connections, state, totals, log, out, mask, final, final_mask, gains, flags):
+    """``step_many`` for the problem whose number this thread has, if it is one of ``many``."""
+    b = cuda.grid(1)
+    if b < many:
+        step_many(
+            b, b + 1, moves, room, stamp, connections, state, totals, log, out, mask, final, final_mask, gains, flags
+        )
+
+
+def begin_thread(many, restart, room, stamp, connections, state, totals, log, out, mask):
+    """``begin_many`` for the problem whose number this thread has, if it is one of ``many``."""
+    b = cuda.grid(1)
+    if b < many:
+        begin_many(b, b + 1, restart, room, stamp, connections, state, totals, log, out, mask)

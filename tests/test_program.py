@@ -1,8 +1,12 @@
 """Compiling the rules with observations and rewards that people bring along."""
 
 import dataclasses
+import importlib
+import sys
 
+import numba
 import numpy as np
+import pytest
 
 from routing_env import Layer, Net, Problem
 from routing_env.gym_env import GlobalRouting
@@ -39,6 +43,52 @@ def test_an_observation_made_at_a_prompt_is_compiled():
     obs, _ = env.reset()
     assert obs.tolist() == [7.0]
     assert env.step(0)[0].tolist() == [8.0]
+
+
+def doubled(value):
+    return 2.0 * value
+
+
+def two_more(value):
+    return doubled(value) + 2.0
+
+
+def write_by_others(b, row, room, connections, state, out):
+    """Write what two functions of this module make of the steps so far; one calls the other."""
+    out[row, 0] = two_more(state[b, 9]) + doubled(STEPS)
+
+
+def test_plain_functions_that_a_plug_in_refers_to_are_compiled_with_it():
+    env = GlobalRouting(ROW, observation=Own(write_by_others))
+    assert env.reset()[0].tolist() == [8.0]
+    assert env.step(0)[0].tolist() == [10.0]
+
+
+def test_code_on_disk_notices_a_change_in_a_function_that_a_plug_in_refers_to(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "plug_in_that_stays.py").write_text(
+        "from part_that_changes import number\n"
+        "def write(b, row, room, connections, state, out):\n    out[row, 0] = number()\n"
+    )
+    for text in ("7.0", "11.0"):
+        (tmp_path / "part_that_changes.py").write_text(f"def number():\n    return {text}\n")
+        for name in ("plug_in_that_stays", "part_that_changes"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        write = importlib.import_module("plug_in_that_stays").write
+        assert GlobalRouting(ROW, observation=Own(write)).reset()[0].tolist() == [float(text)]
+
+
+def test_functions_of_a_plug_in_that_call_each_other_without_end_do_not_hang():
+    namespace = {}
+    exec(
+        "def down(n):\n    return up(n - 1) if n > 0 else 5.0\n"
+        "def up(n):\n    return down(n)\n"
+        "def write(b, row, room, connections, state, out):\n    out[row, 0] = up(state[b, 0])",
+        namespace,
+    )
+    with pytest.raises(numba.TypingError, match="Untyped global name"):
+        GlobalRouting(ROW, observation=Own(namespace["write"])).reset()
 
 
 def test_wires_of_a_failed_connection_belong_to_nobody():

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routing_env.observations.scaled import WIRES
+from routing_env.observations.scaled import write as write_scaled
 from routing_env.problem import Problem
 from routing_env.rules import (
     CONNECTION,
@@ -33,28 +35,14 @@ from routing_env.rules import (
 
 __all__ = ["Corridors"]
 
-WIRES = 4
-
 
 def write(b, row, room, connections, state, out):
     """Fill ``out[row]`` (16,) for problem ``b``."""
-    node = state[b, NODE]
-    width, height, layers = state[b, WIDTH], state[b, HEIGHT], state[b, LAYERS]
-    plane = width * height
-    x, y, z = state[b, X], state[b, Y], state[b, Z]
-    across, up, through = 1.0 / max(1, width - 1), 1.0 / max(1, height - 1), 1.0 / max(1, layers - 1)
-    out[row, 0] = 2.0 * x * across - 1.0
-    out[row, 1] = 2.0 * y * up - 1.0
-    out[row, 2] = 2.0 * z * through - 1.0
-    wire = 1.0 / (WIRES * max(1, connections[b, state[b, CONNECTION], 3 + z]))
-    for move in range(6):
-        share = room[b, node, move] * (wire if move < 4 else 1.0 / WIRES)
-        out[row, 3 + move] = max(0.0, min(share, 1.0))
-    right, above = state[b, TARGET_X] - x, state[b, TARGET_Y] - y
-    out[row, 9] = right * across
-    out[row, 10] = above * up
-    out[row, 11] = (state[b, TARGET_Z] - z) * through
-    here, there = node - z * plane, state[b, TARGET] - state[b, TARGET_Z] * plane
+    write_scaled(b, row, room, connections, state, out)
+    width, layers = state[b, WIDTH], state[b, LAYERS]
+    plane = width * state[b, HEIGHT]
+    right, above = state[b, TARGET_X] - state[b, X], state[b, TARGET_Y] - state[b, Y]
+    here, there = state[b, NODE] - state[b, Z] * plane, state[b, TARGET] - state[b, TARGET_Z] * plane
     for run in range(4):
         # runs 0 and 2 start here, 1 and 3 end at the target; runs 0 and 3 go along x, 1 and 2 along y
         along_x = run == 0 or run == 3
