@@ -23,7 +23,7 @@ from agents import records
 from agents.config import TrainConfig, parse_options
 from agents.jobs import Job, JobError, run_jobs
 from agents.members import Member, check_memory
-from agents.presets import PRESETS, preset
+from agents.presets import preset
 from benchmarks.baselines import ROUTERS
 from routing_env import Problem, official_score, read_problem, write_solution
 from routing_env.generators.published import published_set
@@ -186,7 +186,7 @@ class Arguments:
     optimizers: tuple[str, ...] = ("adam", "rmsprop", "asnaq")
     """names of optimizers with a form for populations"""
     preset: str = "published"
-    """published or best"""
+    """published, best, or tuned: best with the settings that ``benchmarks.tuning`` found for the optimizer"""
     seeds: int = 1
     """agents a netlist and optimizer: seeds 0 to this - 1"""
     first_seed: int = 0
@@ -221,6 +221,14 @@ class Arguments:
     """no progress bar"""
 
 
+def _settings(asked: Arguments, optimizer: str, changes: dict[str, Any]) -> TrainConfig:
+    if asked.preset == "tuned":
+        from benchmarks.tuning import tuned
+
+        return tuned(optimizer, asked.results / "tuning.jsonl", **changes)
+    return preset(asked.preset, optimizer, **changes)
+
+
 def main() -> int:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)
@@ -230,11 +238,7 @@ def main() -> int:
     if asked.passes is not None:
         changes["passes"] = asked.passes
     try:
-        if asked.preset not in PRESETS:
-            raise ValueError(f"no preset {asked.preset!r}; there are: {', '.join(PRESETS)}")
-        arms = {
-            f"{asked.preset}-{name}{asked.label}": preset(asked.preset, name, **changes) for name in asked.optimizers
-        }
+        arms = {f"{asked.preset}-{name}{asked.label}": _settings(asked, name, changes) for name in asked.optimizers}
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
         found = study(
             asked.set, arms, seeds, asked.folder, results=asked.results, count=asked.count, processes=asked.processes,
