@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 __all__ = ["SCALE", "SHAPES", "STATE", "UNITS", "K", "advance", "begin", "fresh", "log_and_sign", "vary"]
 
@@ -79,5 +80,13 @@ def _cell(phi: dict[str, Tensor], layer: str, x: Tensor, h: Tensor, c: Tensor) -
 
 
 def linear(x: Tensor, W: Tensor) -> Tensor:
-    """x W, (*members, rows, out), each member by a product of its own, so that its bits do not depend on its place."""
-    return torch.bmm(x, W.expand(len(x), *W.shape)) if x.ndim == 3 else x @ W
+    """x W for x (*members, n, inputs), one product a member, so that members do not feel each other.
+
+    Products round by how matrices lie in memory: rows are filled up to whole cache lines, alike for every member.
+    """
+    if x.ndim != 3:
+        return x @ W
+    line = 64 // x.element_size()
+    inputs, outputs = -x.shape[-1] % line, -W.shape[-1] % line
+    padded = pad(W, (0, outputs, 0, inputs)).expand(len(x), -1, -1)
+    return torch.bmm(pad(x, (0, inputs)), padded)[..., : W.shape[-1]]
