@@ -31,6 +31,7 @@ from typing import Any
 import torch
 
 from agents import records
+from agents.allocator import keep_freed_memory
 from agents.config import TrainConfig
 from agents.population import CURVES, Population
 from routing_env import Problem, official_score, rules, write_solution
@@ -91,6 +92,7 @@ def run_members(
         ValueError: the checkpoint does not fit the settings.
     """
     torch.set_num_threads(1)  # the matrices are tiny; more threads only wait for each other
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         done = records.read_rows(folder / "rows.jsonl")

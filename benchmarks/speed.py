@@ -261,6 +261,7 @@ class Arguments:
 def main() -> None:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)
+    keep_freed_memory()  # both sides of every ratio
     warnings.filterwarnings("ignore", message=".*target network.*")
     if unknown := set(asked.only) - set(MEASURES):
         raise SystemExit(f"no measure {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")
