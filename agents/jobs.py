@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ class Job:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, processes: int = 1, engine: str = "local", address: str | None = None, quiet: bool = False
-) -> list[list[dict[str, Any]]]:
+    jobs: Sequence[Job], *, processes: int = 1, engine: str = "local", address: str | None = None, quiet: bool = False,
+    finished: Callable[[Job, list[dict[str, Any]]], None] | None = None,
+) -> list[list[dict[str, Any]]]:  # fmt: skip
     """Run what has not been run, in this order, as many at a time as there are processes.
 
     Args:
@@ -73,6 +74,7 @@ def run_jobs(
         engine: ``local``, or ``ray`` (the extra ``ray``).
         address: of the Ray cluster; none starts one on this machine.
         quiet: no progress bar.
+        finished: called with each job and its rows when it has ended, also where it had before.
 
     Returns:
         The rows of each job.
@@ -88,7 +90,7 @@ def run_jobs(
     if engine not in ("local", "ray"):
         raise ValueError(f"engine {engine!r} is none of local, ray")
     missing = [job for job in jobs if job.rows() is None]
-    with _Watch(jobs, quiet) as watch:
+    with _Watch(jobs, quiet, finished) as watch:
         if missing:
             (_on_ray(missing, processes, address, watch) if engine == "ray" else _here(missing, processes, watch))
     found = [job.rows() for job in jobs]
@@ -99,8 +101,11 @@ def run_jobs(
 class _Watch:
     """A bar over all passes of all jobs, read from their progress files."""
 
-    def __init__(self, jobs: Sequence[Job], quiet: bool) -> None:
-        self.jobs = jobs
+    def __init__(
+        self, jobs: Sequence[Job], quiet: bool, finished: Callable[[Job, list[dict[str, Any]]], None] | None
+    ) -> None:
+        self.jobs, self.finished = jobs, finished
+        self.told: set[Path] = set()
         passes = sum(len(job.members) * job.config.passes for job in jobs)
         self.bar = tqdm(total=passes, unit="pass", mininterval=1.0, disable=quiet)
 
@@ -121,6 +126,10 @@ class _Watch:
                 continue
             passes, ended, full = passes + told["passes"], ended + told["ended"], full + told["fully_routed"]
             members += told["members"]
+            if told["ended"] == told["members"] and job.folder not in self.told and (rows := job.rows()) is not None:
+                self.told.add(job.folder)
+                if self.finished is not None:
+                    self.finished(job, rows)
         self.bar.set_postfix_str(f"{members} members, {full} fully routed, {ended} ended", refresh=False)
         self.bar.update(passes - self.bar.n)
 

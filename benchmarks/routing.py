@@ -143,7 +143,7 @@ def study(
     problems = problems[:count]
     members = [Member(one, one.name, seed, bound=bounds[one.name]) for seed in seeds for one in problems]
     jobs: list[Job] = []
-    places: dict[str, list[int]] = {}
+    order = {one.name: place for place, one in enumerate(problems)}
     known = {label: read(results / f"{Path(name).name}-{label}.jsonl.gz") for label in arms}
     for label, config in arms.items():
         have = {(row["metrics"]["netlist"], row["seed"]) for row in known[label]}
@@ -151,15 +151,16 @@ def study(
         for k in range(0, len(missing), shard):
             part = tuple(missing[k : k + shard])
             where = folder / f"{Path(name).name}-{label}-{part[0].netlist}-{part[0].seed}-{len(part)}"
-            places.setdefault(label, []).append(len(jobs))
             jobs.append(Job(where, part, config, label=label, stop_at_bound=stop_at_bound, device=device))
     for job in jobs:
         check_memory(min(processes, len(jobs)) * len(job.members), job.members[0].problem, job.config, device)
-    found = run_jobs(jobs, processes=processes, engine=engine, address=address, quiet=quiet)
-    for label, mine in places.items():
-        new = [row for place in mine for row in found[place]]
-        known[label] = sorted([*known[label], *new], key=lambda row: (row["seed"], row["trial"]))
+
+    def keep(job: Job, rows: list[dict[str, Any]]) -> None:
+        label = job.label or ""
+        known[label] = sorted([*known[label], *rows], key=lambda row: (row["seed"], order[row["metrics"]["netlist"]]))
         write(results / f"{Path(name).name}-{label}.jsonl.gz", known[label])
+
+    run_jobs(jobs, processes=processes, engine=engine, address=address, quiet=quiet, finished=keep)
     return known
 
 

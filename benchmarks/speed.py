@@ -25,6 +25,7 @@ import torch
 import tyro
 from stable_baselines3 import DQN
 
+from agents.allocator import keep_freed_memory
 from agents.config import TrainConfig
 from agents.training import build
 from benchmarks.closure_calls import closure_calls
