@@ -50,6 +50,12 @@ PUBLISHED_OPTIMIZERS: dict[str, dict[str, Any]] = {
 BEST: dict[str, Any] = {"demonstrations": 20, "train_every": 2}
 """ours: the defaults of ``TrainConfig``, and A* routes in the replay; docs/results.md has the ablations"""
 
+BEST_OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "olmoq": {"learning_rate": 0.1, "option": ("schedule=constant",)},
+    "olnaq": {"learning_rate": 0.1, "option": ("schedule=constant",)},
+}
+"""the run's own schedule multiplies their rates, so that theirs is constant; others take their own defaults"""
+
 PRESETS = {"published": PUBLISHED, "best": BEST}
 
 
@@ -64,8 +70,8 @@ def preset(name: str, optimizer: str | None = None, **changes: Any) -> TrainConf
     chosen = dict(PRESETS[name])
     if optimizer is not None:
         chosen["optimizer"] = optimizer
-        if name == "published":
-            chosen |= PUBLISHED_OPTIMIZERS.get(optimizer.removeprefix("torch."), {})
+        own = PUBLISHED_OPTIMIZERS if name == "published" else BEST_OPTIMIZERS
+        chosen |= own.get(optimizer.removeprefix("torch."), {})
     return TrainConfig(**(chosen | changes))
 
 
