@@ -82,8 +82,10 @@ def main() -> int:
     if unknown := sorted(set(asked.arms) - set(ARMS)):
         print(f"error: no arm {', '.join(unknown)}; there are: {', '.join(ARMS)}", file=sys.stderr)
         return 2
+    own = "" if asked.optimizer == "adam" else f"{asked.optimizer}-"
     arms = {
-        f"ablation-{name}": preset("best", asked.optimizer, passes=asked.passes, **ARMS[name]) for name in asked.arms
+        f"ablation-{own}{name}": preset("best", asked.optimizer, passes=asked.passes, **ARMS[name])
+        for name in asked.arms
     }
     try:
         study("tuning", arms, range(asked.seeds), asked.folder, results=asked.results, processes=asked.processes)
