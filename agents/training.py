@@ -4,7 +4,7 @@ config.json command.txt   what was asked for
 rows.jsonl                one row a pass
 checkpoint.pt             everything needed to go on with the same result
 best.route best.json      the best pass as a contest solution, and its score: most connections, then least
-                          overflow, then fewest moves (under the published reward: then largest reward)
+                          overflow, then (all made) the shortest, then fewest moves
 tensorboard/              curves
 """
 
@@ -122,11 +122,16 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: boo
 
 
 def best_solution(agent: DoubleDQN, problem: Problem) -> Solution:
-    """The best pass of all environments: most connections, then least overflow, then fewest moves."""
+    """The best pass of all environments: in the order of ``rules.close_pass``."""
     env = agent.env
     assert isinstance(env, RoutingVecEnv)
-    kept = env.venv.state.state[:, [rules.BEST_ROUTED, rules.BEST_OVERFLOW, rules.BEST_MOVES]].tolist()
-    best = min(range(len(kept)), key=lambda b: (-kept[b][0], *kept[b][1:]))
+    columns = [rules.BEST_ROUTED, rules.BEST_OVERFLOW, rules.BEST_LOGGED, rules.BEST_MOVES, rules.COUNT]
+
+    def order(b: int) -> tuple[int, ...]:
+        routed, overflow, wires, moves, count = env.venv.state.state[b, columns].tolist()
+        return -routed, overflow, wires if routed == count else 0, moves
+
+    best = min(range(len(env.venv.problems)), key=order)
     solution = env.venv.solution(best)
     own = [passed["pass"] for passed in agent.history if passed["environment"] == best]
     number = solution.info["pass"]  # counted in its environment

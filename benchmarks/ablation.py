@@ -27,6 +27,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "observation-scaled": {"observation": "scaled"},
     "observation-window": {"observation": "window"},
     "reward-published": {"reward": "published"},
+    "reward-shaped": {"reward": "shaped"},
     "unmasked": {"masked": False},
     "n-step-3": {"n_step": 3},
     "n-step-5": {"n_step": 5},

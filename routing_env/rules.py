@@ -128,9 +128,11 @@ def close_connection(b, arrived, room, stamp, connections, state, log):
 
 
 def close_pass(b, state, totals, log):
-    """Keep the pass if it is the best so far: most connections, then least overflow, then fewest moves.
+    """Keep the pass if it is the best so far: most connections, then least overflow, then shortest, then fewest moves.
 
-    Under the published reward that is: most connections, then largest reward.
+    Length decides between passes that made all connections; between others, which hold wires that lead nowhere, moves
+    do. Under the published reward that is "most connections, then largest reward", but for passes in which a wire is
+    walked twice.
     """
     state[b, PASSES] += 1
     state[b, LAST_ROUTED] = state[b, ROUTED]
@@ -141,6 +143,8 @@ def close_pass(b, state, totals, log):
     better = state[b, BEST_ROUTED] - state[b, ROUTED]
     if better == 0:
         better = state[b, OVERFLOW] - state[b, BEST_OVERFLOW]
+    if (better == 0) & (state[b, ROUTED] == state[b, COUNT]):
+        better = state[b, LOGGED] - state[b, BEST_LOGGED]
     if better == 0:
         better = state[b, MOVES] - state[b, BEST_MOVES]
     if better < 0:
