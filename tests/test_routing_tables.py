@@ -97,7 +97,7 @@ def test_the_bootstrap_agrees_with_all_resamples():
 
 
 def test_the_bootstrap_is_the_same_every_time_and_in_any_order():
-    values = [(f"n{k}", float(k % 7)) for k in range(20)]
+    values = [(f"n{k}", k**1.7) for k in range(20)]
     assert mean_over_netlists(values) == mean_over_netlists(reversed(values)) == mean_over_netlists(values)
     assert mean_over_netlists([("a", 2.0), ("b", 2.0)]) == Estimate(2, 2, 2, 2)
     assert mean_over_netlists([]) is None
@@ -161,6 +161,7 @@ def test_a_summary_is_what_one_computes_by_hand():
     assert found["share"][:3] == pytest.approx((4 / 6, *wilson(2, 3)))  # two of three netlists' worth
     assert found["first_full"] == 1.5  # 1, 1, 1, 2, never, never
     assert found["reward"].mean == pytest.approx((182 * 3 + 172 + 2 * (101 - 40)) / 6)
+    assert found["pass"].mean == pytest.approx((1 + 1 + 2 + 2 + 3 + 1) / 6)
     assert found["minus_astar"].mean == pytest.approx((-5 - 7 + 5 + 0) / 4)
     assert found["minus_tree"].mean == pytest.approx((-4 - 6 + 6 + 1) / 4)
     assert found["gap"].mean == pytest.approx((5 + 3 + 10 + 0) / 4)
@@ -219,7 +220,7 @@ def test_an_ablation_says_what_changed_and_by_how_much():
 
 def test_means_of_public_netlists_are_over_what_was_connected():
     rows = [failed("a"), short("a", 108, 1), short("a", 104, 2)]
-    rows += [failed("b"), short("c", 52), short("c", 40, 1, overflow=1)]
+    rows += [short("b", 205, overflow=1), short("c", 52), short("c", 40, 1, overflow=1)]
     found = tables.liao(rows, ROUTERS)
     assert (found["netlists"], found["seeds"], found["connected"]) == (3, 3, 2)
     assert [found[name] for name in ("wirelength", "astar", "negotiated", "bound")] == [78, 80, 75, 75]
@@ -294,12 +295,12 @@ ARMS = {
 
 def test_curves_are_means_with_quartiles():
     ax = Figure().subplots()
-    rows = [made("a", k, routed=(k, 2, 2)) for k in (0, 1, 2, 2, 0)]
+    rows = [made("a", k, routed=(k, 2, 2)) for k in (0, 1, 2, 3, 4)]
     figures.draw_curves(ax, {"x": rows}, figures.styles(["x"]), "routed")
     (line,) = ax.lines
-    np.testing.assert_array_equal(line.get_xydata(), [[1, 1], [2, 2], [3, 2]])
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 2], [2, 2], [3, 2]])
     band = ax.collections[0].get_paths()[0].vertices
-    assert {tuple(point) for point in band[band[:, 0] == 1]} == {(1.0, 0.0), (1.0, 2.0)}
+    assert {tuple(point) for point in band[band[:, 0] == 1]} == {(1.0, 1.0), (1.0, 3.0)}
     assert line.get_label() == "x (5)"
 
 
@@ -361,7 +362,8 @@ def test_the_section_has_our_numbers_beside_the_published_ones(results):
     assert lines_of(text, "| published, Adam | 15") == [
         "| published, Adam | 15 | 10 | 67 (42 to 85) | 4562 | 368 | - |"
     ]
-    assert lines_of(text, "| `best-adam` | 2 | 2 |")
+    assert lines_of(text, "| `best-adam` | 2 | 2 | 100 (34 to 100) | 182 (182 to 182) | 1 (1 to 1) | 1 |")
+    assert lines_of(text, "| `best-adam` | -8.0 (-10.0 to -6.0) |")
     assert lines_of(text, "| A*, net trees (2 of 3)")
     (pair,) = lines_of(text, "| `best-adam` minus")
     assert pair.startswith("| `best-adam` minus `published-adam` | 2 | +50 (+0 to +100) |")
