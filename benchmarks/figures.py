@@ -36,20 +36,22 @@ def draw_curves(
 ) -> None:
     """Mean over runs by pass with the band between the quartiles; ``name`` is a curve of the rows or that reward.
 
-    Runs that ended early at the proven bound go on with their best pass. The axis starts where no arm's lower
-    quartile after the first twentieth of the passes lies below it.
+    Runs that ended early at the proven bound go on with their best pass. The axis starts at the least lower quartile or
+    mean after the first twentieth of the passes.
     """
-    lowest = []
+    ends: list[tuple[float, float]] = []
     for label, rows in arms.items():
         values = curve(rows, name)
         passes = np.arange(1, values.shape[1] + 1)
         lower, upper = np.quantile(values, [0.25, 0.75], axis=0)
         ax.fill_between(passes, lower, upper, color=looks[label]["color"], alpha=0.15, linewidth=0)
         ax.plot(passes, values.mean(0), linewidth=1.2, label=f"{label} ({len(rows)})", **looks[label])
-        lowest.append(lower[len(passes) // 20 :].min())
+        late = len(passes) // 20
+        ends.append((min(lower[late:].min(), values.mean(0)[late:].min()), upper.max()))
     ax.set(xlabel="pass", ylabel=name)
-    if lowest:
-        ax.set_ylim(bottom=min(lowest))
+    if ends:
+        low, high = min(one for one, _ in ends), max(one for _, one in ends)
+        ax.set_ylim(low, high + max(1e-9, 0.04 * (high - low)))
     _finish(ax, legend)
 
 

@@ -17,7 +17,7 @@ __all__ = ["MAIN", "compared_sets", "draw"]
 
 MAIN = "nets50"
 """the set of the published table"""
-CURVES = {"published reward": "published reward", "routed": "connections made"}
+CURVES = ("published reward", "connections made, %")
 COLOURS = 128
 """of a file, so that it stays small"""
 
@@ -42,10 +42,10 @@ def draw(results: Path, folder: Path) -> list[Path]:
     curves = Figure(figsize=(4.6 * len(compared), 5.6), layout="constrained", dpi=90)
     axes = curves.subplots(2, len(compared), squeeze=False)
     for column, name in enumerate(compared):
-        for row, (kind, told) in enumerate(CURVES.items()):
+        for row, kind in enumerate(CURVES):
             ax = axes[row, column]
             figures.draw_curves(ax, arms[name], looks, kind, legend=row == 0)
-            ax.set(title="" if row else name, ylabel="" if column else told)
+            ax.set(title="" if row else name, ylabel="" if column else kind)
     name = compared[0]
     profile = Figure(figsize=(12, 3.8), layout="constrained", dpi=90)
     left, middle, right = profile.subplots(1, 3)

@@ -197,7 +197,7 @@ def _set(name: str, arms: Arms, routers: Routers) -> list[str]:
     lengths += [_router_line(router, told, routers, lengths[0]) for router, told in BASELINES.items() if routers]
     lengthwise = _prose(
         f"""Wirelength of the fully routed runs, and what a run costs; a router's length is that of the netlists which
-        it routed without overflow{_early(arms)}:"""
+        it routed without overflow{_early(arms)}{_shorter(arms)}:"""
     )
     return [*parts, markdown_table(results), lengthwise, markdown_table(lengths), *_differences(arms, routers)]
 
@@ -210,12 +210,22 @@ def _connections(arms: Arms) -> str:
 
 
 def _early(arms: Arms) -> str:
-    """Whose runs cost less because they ended at the proven bound."""
-    ended = {}
-    for label, rows in arms.items():
-        if early := sum(row["metrics"]["passes"] < row["settings"]["passes"] for row in rows):
-            ended[label] = f"{early} of `{label}`"
-    return f"; runs that ended early at the proven bound: {', '.join(ended.values())}" if ended else ""
+    """Whose runs cost less because they ended with a pass at the proven bound."""
+    ended = {
+        label: sum(row["metrics"]["passes"] < row["settings"]["passes"] for row in rows) for label, rows in arms.items()
+    }
+    return _told("runs that ended early, with a pass at the proven bound", ended)
+
+
+def _shorter(arms: Arms) -> str:
+    """Whose best pass, which is that of the fewest moves, is not the shortest."""
+    shorter = {label: tables.shorter_elsewhere(rows) for label, rows in arms.items()}
+    return _told("runs whose best pass, that of the fewest moves, is not their shortest", shorter)
+
+
+def _told(what: str, counts: Mapping[str, int]) -> str:
+    some = [f"{count} of `{label}`" for label, count in counts.items() if count]
+    return f"; {what}: {', '.join(some)}" if some else ""
 
 
 def _plain(value: float | None) -> str | None:

@@ -42,6 +42,7 @@ __all__ = [
     "read_arms",
     "read_routers",
     "rewards",
+    "shorter_elsewhere",
     "summary",
 ]
 
@@ -113,7 +114,7 @@ def best_reward(row: Row) -> float:
 
 
 def curve(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
-    """(runs, passes): a curve of each run, or its ``published reward``.
+    """(runs, passes): a curve of each run, its ``published reward``, or the ``connections made, %`` of its netlist's.
 
     A run that ended early, where no pass could be better, goes on with the value of its best pass. There are as many
     passes as all runs were to make.
@@ -121,10 +122,32 @@ def curve(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
     passes = min(row["settings"]["passes"] for row in rows)
     lines = []
     for row in rows:
-        line = rewards(row) if name == "published reward" else row["metrics"]["curve"][name]
+        line = _line(row, name)
         best = line[row["metrics"]["pass"] - 1]
         lines.append([*line, *[best] * (passes - len(line))][:passes])
     return np.array(lines, dtype=np.float64)
+
+
+def _line(row: Row, name: str) -> list[float]:
+    if name == "published reward":
+        return rewards(row)
+    if name == "connections made, %":
+        return [100 * routed / row["metrics"]["connections"] for routed in row["metrics"]["curve"]["routed"]]
+    return list(row["metrics"]["curve"][name])
+
+
+def shorter_elsewhere(rows: Iterable[Row]) -> int:
+    """Runs of which another pass without overflow made all connections in less wirelength than the best pass.
+
+    Fewest moves is not always least wirelength: a move along the net's own wire costs a move and no length.
+    """
+    count = 0
+    for row in rows:
+        curves, all_of_them = row["metrics"]["curve"], row["metrics"]["connections"]
+        passes = zip(curves["routed"], curves["overflow"], curves["wirelength"], strict=True)
+        lengths = [length for routed, over, length in passes if routed == all_of_them and not over]
+        count += min(lengths, default=row["metrics"]["wirelength"]) < row["metrics"]["wirelength"]
+    return count
 
 
 def cpu_seconds(rows: Sequence[Row]) -> float:

@@ -48,7 +48,8 @@ def made(netlist, seed=0, *, routed=(1, 2, 2), moves=(50, 40, 30), lengths=(9, 8
         "netlist": netlist, "pass": best, "connected": routed[best - 1], "connections": connections,
         "wirelength": lengths[best - 1], "overflow": overflow, "first_full": full[0] if full else None,
         "bound": ROUTERS.get(netlist, {}).get("bound"), "passes": len(routed), "population": population,
-        "curve": {"routed": list(routed), "wirelength": list(lengths), "step": list(itertools.accumulate(moves))},
+        "curve": {"routed": list(routed), "wirelength": list(lengths), "overflow": [0] * len(routed),
+                  "step": list(itertools.accumulate(moves))},
     }  # fmt: skip
     return {
         "method": label, "settings": settings(label, **changes), "seed": seed, "trial": 0, "metrics": metrics,
@@ -130,8 +131,16 @@ def test_a_run_that_ended_early_goes_on_with_its_best_pass():
     rows = [made("a"), made("b", routed=(2, 1), moves=(20, 50), lengths=(6, 9), best=1)]
     np.testing.assert_array_equal(tables.curve(rows, "routed"), [[1, 2, 2], [2, 1, 2]])
     np.testing.assert_array_equal(tables.curve(rows, "published reward")[1], [182, 51, 182])
+    np.testing.assert_array_equal(tables.curve(rows, "connections made, %")[0], [50, 100, 100])
     longer = [made("a", passes=3), made("b", routed=(0, 1, 2, 2), moves=(9,) * 4, lengths=(1,) * 4, passes=4)]
     assert tables.curve(longer, "routed").shape == (2, 3)
+
+
+def test_runs_are_counted_whose_fewest_moves_are_not_the_shortest_way():
+    shorter = made("a", routed=(2, 2, 1), lengths=(9, 8, 2), best=1)
+    assert tables.shorter_elsewhere([shorter, made("a"), failed("a"), short("a", 5)]) == 1
+    shorter["metrics"]["curve"]["overflow"][1] = 1
+    assert tables.shorter_elsewhere([shorter]) == 0
 
 
 def test_cpu_seconds_are_the_populations_over_their_members():
@@ -364,6 +373,8 @@ def test_the_section_has_our_numbers_beside_the_published_ones(results):
     ]
     assert lines_of(text, "| `best-adam` | 2 | 2 | 100 (34 to 100) | 182 (182 to 182) | 1 (1 to 1) | 1 |")
     assert lines_of(text, "| `best-adam` | -8.0 (-10.0 to -6.0) |")
+    assert "with a pass at the proven bound: 1 of `published-adam`, 2 of `best-adam`:" in " ".join(text.split())
+    assert "shortest" not in text
     assert lines_of(text, "| A*, net trees (2 of 3)")
     (pair,) = lines_of(text, "| `best-adam` minus")
     assert pair.startswith("| `best-adam` minus `published-adam` | 2 | +50 (+0 to +100) |")
