@@ -1,11 +1,11 @@
-"""Rows as aligned text tables."""
+"""Rows as aligned text tables and as tables of documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["text_table"]
+__all__ = ["markdown_table", "text_table"]
 
 
 def text_table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> str:
@@ -24,6 +24,16 @@ def text_table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = N
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(rows: Sequence[dict[str, Any]], heads: Sequence[str] | None = None) -> str:
+    """A table of dictionaries with the same keys for a document, cells as in ``text_table``; heads for the keys."""
+    names = list(rows[0])
+    lines = [
+        "| " + " | ".join(cells) + " |" for cells in (heads or names, *([_text(row[n]) for n in names] for row in rows))
+    ]
+    lines.insert(1, "|" + "---|" * len(names))
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:

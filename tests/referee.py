@@ -55,11 +55,12 @@ class Pass:
     overflow: int
     moves: int
     wires: list[tuple[int, frozenset[Tile], int, bool]]
+    full: bool
 
     @property
-    def merit(self) -> tuple[int, int, int]:
-        """The larger the better: most connections, then least overflow, then fewest moves."""
-        return self.routed, -self.overflow, -self.moves
+    def merit(self) -> tuple[int, ...]:
+        """The larger the better: most connections, least overflow, where all are made shortest, fewest moves."""
+        return self.routed, -self.overflow, -len(self.wires) if self.full else 0, -self.moves
 
 
 @dataclass
@@ -186,7 +187,8 @@ class Referee:
 
     def close_pass(self) -> None:
         self.passes += 1
-        self.last = Pass(self.passes, self.routed, self.reward, self.overflow(), self.moves, list(self.wires))
+        full = self.routed == len(self.rows)
+        self.last = Pass(self.passes, self.routed, self.reward, self.overflow(), self.moves, list(self.wires), full)
         if self.best is None or self.last.merit > self.best.merit:
             self.best = self.last
 

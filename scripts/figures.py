@@ -1,0 +1,52 @@
+"""Write the routing study's section of docs/results.md and its pictures from the rows; nothing is trained.
+
+python -m scripts.figures
+
+A second run with the same rows changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import tyro
+
+from agents import records
+from benchmarks.routing import RESULTS
+from benchmarks.routing_pictures import draw
+from benchmarks.routing_report import replaced, section
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Write the results of the routing study."""
+
+    results: Path = RESULTS
+    """folder of the rows"""
+    page: Path = Path("docs/results.md")
+    """the page, with the two comments around the section; pictures go to pictures/ beside it"""
+
+
+def main() -> int:
+    """Run the command line."""
+    asked = tyro.cli(Arguments, description=__doc__)
+    try:
+        old = asked.page.read_text()
+        new = replaced(old, section(asked.results))
+        pictures = asked.page.parent / "pictures"
+        pictures.mkdir(exist_ok=True)
+        drawn = draw(asked.results, pictures)
+        if new != old:
+            records.write_atomically(asked.page, new.encode())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for path in (asked.page, *drawn):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
