@@ -1,8 +1,8 @@
 """Exact checkpoints of a DoubleDQN: tensors and JSON, no pickle.
 
-Everything that the next move depends on is in one file: policy, target, optimizer, replay, sub-batches in use, counters,
-the states of all random generators and of the environment. Taken at the start of a rollout, when the last transition is stored and
-learnt from; a run resumed from it goes on as if it had not stopped.
+Everything that the next move depends on is in one file: policy, target, optimizer, replay, sub-batches in use,
+counters, the states of all random generators and of the environment. Taken at the start of a rollout, when the last
+transition is stored and learnt from; a run resumed from it goes on as if it had not stopped.
 """
 
 from __future__ import annotations

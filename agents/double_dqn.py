@@ -65,34 +65,36 @@ class MaskedReplay(ReplayBuffer):
         infos: list[dict[str, Any]],
     ) -> None:
         """Keep one transition of each environment; masks come from ``info["action_mask"]`` where there is one."""
-        many = self.n_envs
-        masks = np.ones((many, self.moves), np.float32)
-        made = np.array(done, bool)
-        for i, info in enumerate(infos):
-            masks[i] = info.get("action_mask", 1)
-            made[i] &= not info.get("TimeLimit.truncated", False)
-        rows = (obs.reshape(many, -1), action.reshape(many), reward, next_obs.reshape(many, -1), masks)
-        before, moves, rewards, after, mask = (torch.from_numpy(row.astype(np.float32, copy=False)) for row in rows)
-        self.ring.add(before, moves, rewards, after, mask, torch.from_numpy(made), torch.from_numpy(done.astype(bool)))
+        many, entries, gamma = self.n_envs, self.entries, self.ring.gamma
+        rows = np.empty((many, self.ring.width), np.float32)
+        rows[:, :entries], rows[:, entries : 2 * entries] = obs.reshape(many, -1), next_obs.reshape(many, -1)
+        rows[:, -3], rows[:, -2] = action.reshape(many), reward
+        for row, ended, info in zip(rows, done.tolist(), infos, strict=True):
+            row[2 * entries : -3] = info.get("action_mask", 1)
+            row[-1] = 0.0 if ended and not info.get("TimeLimit.truncated", False) else gamma
+        self.ring.put(torch.from_numpy(rows), torch.from_numpy(done))
         self.pos += 1
         if self.pos == self.buffer_size:
             self.full, self.pos = True, 0
 
     def draw(self, batch: int) -> Batch:
         """Transitions, first axis batch: uniformly drawn or by priority."""
+        weights = None
         if self.ring.tree is None:
-            found = self.ring.at(torch.from_numpy(self.rng.integers(0, self.size() * self.n_envs, batch))[None])
+            places = torch.from_numpy(self.rng.integers(0, self.size() * self.n_envs, batch))
         else:
-            found = self.ring.draw(torch.from_numpy(self.rng.random(batch))[None])
-        obs, next_obs, *others = (None if one is None else one[0].to(self.device) for one in found)
+            found, correction = self.ring.choose(torch.from_numpy(self.rng.random(batch))[None])
+            assert correction is not None
+            places, weights = found[0], correction[0].to(self.device)
+        drawn = self.ring.batch(self.ring.rows[0].index_select(0, places).to(self.device), places, weights)
+        if len(self.obs_shape) == 1:
+            return drawn
         shape = (batch, *self.obs_shape)
-        assert obs is not None
-        assert next_obs is not None
-        return Batch(obs.reshape(shape), next_obs.reshape(shape), *others)  # type: ignore[arg-type]
+        return drawn._replace(obs=drawn.obs.reshape(shape), next_obs=drawn.next_obs.reshape(shape))
 
     def learn_priorities(self, batch: Batch, errors: torch.Tensor) -> None:
         """Give the transitions of a batch the priority of their temporal-difference errors."""
-        self.ring.learn_priorities(batch.places[None].cpu(), errors[None].cpu())
+        self.ring.learn_priorities(batch.places[None], errors[None].cpu())
 
     def sample(self, batch_size: int, env: Any = None) -> Any:
         """Refused: Stable-Baselines3's samples have no place for masks and weights.

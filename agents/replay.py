@@ -154,13 +154,32 @@ class Replay:
             made: (members E,), whether the connection was made with this move.
             ended: (members E,), whether it ended, made or given up.
         """
+        dtype = self.rows.dtype
+        last = torch.stack([moves.to(dtype), rewards.to(dtype), (~made).to(dtype) * self.gamma], -1)
+        self.put(torch.cat([obs, next_obs, next_mask.to(dtype), last], -1), ended)
+
+    def put(self, rows: Tensor, ended: Tensor) -> None:
+        """Put in one transition of each member, or of each of its environments, as a row of its one move.
+
+        Args:
+            rows: (members E, width).
+            ended: (members E,), whether the connection ended, made or given up.
+        """
         flat = self.rows.view(-1, self.width)
-        dtype = flat.dtype
-        rewards = rewards.to(dtype)
-        lasting = (~made).to(dtype)
-        after = torch.cat([next_obs, next_mask.to(dtype)], -1)
-        last = torch.stack([moves.to(dtype), rewards, lasting * self.gamma], -1)
-        flat.index_copy_(0, self._first + self.position, torch.cat([obs, after, last], -1))
+        flat.index_copy_(0, self._first + self.position, rows)
+        if self.n_step > 1:
+            self._complete(flat, rows)
+            self.age.add_(1).mul_(~ended)
+        if self.tree is not None:
+            places = self.position.view(-1, self.environments)
+            self.tree.set(places, self.largest.expand_as(places))
+        self.position.add_(self.environments).remainder_(self.capacity)
+        self.filled.add_(self.environments).clamp_(max=self.capacity)
+
+    def _complete(self, flat: Tensor, rows: Tensor) -> None:
+        """Add these moves to the returns of the moves before them."""
+        after, rewards = rows[:, self.entries : 2 * self.entries + self.moves], rows[:, -2]
+        lasting = (rows[:, -1] > 0).to(flat.dtype)
         for k in range(1, self.n_step):
             at = self._first + (self.position - k * self.environments) % self.capacity
             old = flat.index_select(0, at)
@@ -169,12 +188,6 @@ class Replay:
             new[:, -2] += self.gamma**k * rewards
             new[:, -1] = lasting * self.gamma ** (k + 1)
             flat.index_copy_(0, at, torch.where((self.age >= k)[:, None], new, old))
-        if self.tree is not None:
-            places = self.position.view(-1, self.environments)
-            self.tree.set(places, self.largest.expand_as(places))
-        self.age.add_(1).mul_(~ended)
-        self.position.add_(self.environments).remainder_(self.capacity)
-        self.filled.add_(self.environments).clamp_(max=self.capacity)
 
     def begin(self) -> None:
         """The next transitions begin a connection: those under way were broken off."""
@@ -182,21 +195,25 @@ class Replay:
 
     def draw(self, uniform: Tensor) -> Batch:
         """Transitions by numbers (members, B) in [0, 1), float64."""
-        if self.tree is None:
-            places, weights = (uniform * self.filled[:, None]).long(), None
-        else:
-            places = self.tree.find(uniform * self.tree.total())
-            share = self.tree.values(places) / self.tree.total() * self.filled[:, None]
-            found = share.clamp(min=1e-12) ** -self.correction
-            weights = (found / found.amax(1, keepdim=True)).to(self.rows.dtype)
-        return self.at(places, weights)
-
-    def at(self, places: Tensor, weights: Tensor | None = None) -> Batch:
-        """The transitions (members, B) that lie at these places."""
+        places, weights = self.choose(uniform)
         at = (places + self._first[:: self.environments, None]).view(-1)
         rows = self.rows.view(-1, self.width).index_select(0, at).view(*places.shape, self.width)
+        return self.batch(rows, places, weights)
+
+    def choose(self, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Places of transitions by numbers (members, B) in [0, 1), and what corrects their priorities."""
+        if self.tree is None:
+            return (uniform * self.filled[:, None]).long(), None
+        places = self.tree.find(uniform * self.tree.total())
+        share = self.tree.values(places) / self.tree.total() * self.filled[:, None]
+        found = share.clamp(min=1e-12) ** -self.correction
+        return places, (found / found.amax(1, keepdim=True)).to(self.rows.dtype)
+
+    def batch(self, rows: Tensor, places: Tensor, weights: Tensor | None) -> Batch:
+        """Rows (..., width) in their parts."""
         obs, next_obs, mask, last = rows.split([self.entries, self.entries, self.moves, 3], -1)
-        return Batch(obs, next_obs, mask, last[..., 0].long(), last[..., 1], last[..., 2], places, weights)
+        moves, returns, discount = last.unbind(-1)
+        return Batch(obs, next_obs, mask, moves.long(), returns, discount, places, weights)
 
     def learn_priorities(self, places: Tensor, errors: Tensor) -> None:
         """Give transitions (members, B) the priority of their temporal-difference errors (members, B)."""
