@@ -1,8 +1,8 @@
 """Exact checkpoints of a DoubleDQN: tensors and JSON, no pickle.
 
-Everything that the next move depends on is in one file: policy, target, optimizer, replay, counters, the states of
-all random generators and of the environment. Taken at the start of a rollout, when the last transition is stored and
-learnt from; a run resumed from it goes on as if it had not stopped.
+Everything that the next move depends on is in one file: policy, target, optimizer, replay, sub-batches in use,
+counters, the states of all random generators and of the environment. Taken at the start of a rollout, when the last
+transition is stored and learnt from; a run resumed from it goes on as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.double_dqn import DoubleDQN, MaskedReplay
+from agents.double_dqn import DoubleDQN, Lesson, MaskedReplay
 from agents.records import write_atomically
 from agents.sb3_vec_env import RoutingVecEnv
 from routing_env import rules
@@ -27,7 +27,6 @@ COUNTERS = (
     "num_timesteps", "_n_calls", "_n_updates", "_episode_num", "connections_ended", "exploration_rate",
     "_current_progress_remaining", "history", "target_moves",
 )  # fmt: skip
-REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts", "next_masks")
 
 
 def save(agent: DoubleDQN, path: Path) -> None:
@@ -35,7 +34,8 @@ def save(agent: DoubleDQN, path: Path) -> None:
     env, replay = agent.env, agent.replay_buffer
     assert isinstance(env, RoutingVecEnv)
     assert isinstance(replay, MaskedReplay)
-    filled = replay.buffer_size if replay.full else replay.pos
+    ring = replay.ring.state_dict()
+    ring["rows"] = ring["rows"].clone()  # what is in use, without the rest of the ring
     state = env.venv.get_state()
     state["log"] = _written(state["log"], state["state"])
     generator = state.pop("np_random")
@@ -50,7 +50,8 @@ def save(agent: DoubleDQN, path: Path) -> None:
     tensors = {
         "policy": agent.policy.state_dict(),
         "optimizer": agent.policy.optimizer.state_dict(),
-        "replay": {name: torch.from_numpy(getattr(replay, name)[:filled]) for name in REPLAY},
+        "replay": ring,
+        "window": [tuple(lesson) for lesson in agent.window],
         "env": {name: torch.from_numpy(value) for name, value in state.items() if isinstance(value, np.ndarray)},
         "last_obs": torch.from_numpy(np.array(agent._last_obs)),
         "torch": torch.get_rng_state(),
@@ -99,8 +100,8 @@ def _restore(agent: DoubleDQN, tensors: dict[str, Any]) -> None:
     assert isinstance(replay, MaskedReplay)
     agent.policy.load_state_dict(tensors["policy"])
     agent.policy.optimizer.load_state_dict(tensors["optimizer"])
-    for name, values in tensors["replay"].items():
-        getattr(replay, name)[: len(values)] = values.numpy()
+    replay.ring.load_state_dict(tensors["replay"])
+    agent.window = [Lesson(*lesson) for lesson in tensors["window"]]
     replay.pos, replay.full = plain["replay"]["pos"], plain["replay"]["full"]
     for name, value in plain["counters"].items():
         setattr(agent, name, value)

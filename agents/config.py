@@ -12,7 +12,7 @@ from routing_env import Problem, read_problem
 from routing_env.generators.published import published
 from routing_env.plugins import nearest, pick
 
-__all__ = ["TrainConfig", "parse_options", "problem_of"]
+__all__ = ["TrainConfig", "check_optimizer", "parse_options", "problem_of"]
 
 
 Initialisation = Literal["he", "published", "torch"]
@@ -120,7 +120,7 @@ class TrainConfig:
         kinds = get_args(Initialisation)
         self._check(("initialisation",), lambda kind: kind in kinds, f"be one of {', '.join(kinds)}")
         pick("observations", self.observation)
-        optimizers.check_options(self.optimizer, self.optimizer_options)
+        check_optimizer(self.optimizer, self.optimizer_options)
         self.reward_object()
 
     def _check(self, names: tuple[str, ...], holds: Callable[[Any], bool], rule: str) -> None:
@@ -159,6 +159,24 @@ class TrainConfig:
             ValueError: one is not NAME=VALUE.
         """
         return parse_options(self.option)
+
+
+def check_optimizer(name: str, options: dict[str, Any]) -> None:
+    """See whether an optimizer has these options and can minimise the loss of an agent, which is a number.
+
+    Raises:
+        ValueError: no such optimizer, or one that needs more than the loss; the text says what.
+        TypeError: an option that it does not have.
+    """
+    optimizers.check_options(name, options)
+    kind = optimizers.pick(name)
+    if getattr(kind, "needs_model", False):
+        raise ValueError(f"optimizer {name!r} takes a model apart layer by layer; an agent hands it a loss alone")
+    if getattr(kind, "residuals", False):
+        raise ValueError(f"optimizer {name!r} solves least squares from residuals; an agent hands it a loss alone")
+    if (optimizers.default_options(name) | options).get("product") == "gauss_newton":
+        raise ValueError(f"optimizer {name!r} needs the network's outputs for product=gauss_newton; an agent hands it "
+                         "a loss alone: take product=hessian")  # fmt: skip
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:

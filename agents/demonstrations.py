@@ -42,7 +42,7 @@ class Transition(NamedTuple):
     next_obs: NDArray[np.float32]  # (entries,)
     next_mask: NDArray[np.int8]  # (6,)
     made: bool
-    ended: bool
+    ended: bool  # whether it is the last one of its connection
 
 
 def transitions(problem: Problem, options: dict[str, Any]) -> list[Transition]:
@@ -54,15 +54,17 @@ def transitions(problem: Problem, options: dict[str, Any]) -> list[Transition]:
         ended = False
         if not walk:  # A* found no path: the connection is given up, for which a move has to be made in it
             env.step(env.mask.argmin(1))
-        for move in moves_of(grid, walk):
+        moves = moves_of(grid, walk)
+        for number, move in enumerate(moves, 1):
             obs, blocked = env.obs[0].numpy().copy(), not env.mask[0, move]
             env.step(torch.tensor([move]))
             flags = int(env.flags[0])
             ended, made = flags > rules.BLOCKED, bool(flags & rules.ARRIVED)
             after, mask = (env.final, env.final_mask) if ended else (env.obs, env.mask)
-            row = (obs, move, float(env.gains[0]), after[0].numpy().copy(), mask[0].numpy().copy(), made, ended)
+            last = blocked or ended or number == len(moves)
+            row = (obs, move, float(env.gains[0]), after[0].numpy().copy(), mask[0].numpy().copy(), made, last)
             found.append(Transition(*row))
-            if blocked or ended:
+            if last:
                 break
         if not ended:
             env.begin(restart=False)

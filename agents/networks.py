@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-__all__ = ["HIDDEN", "RoutingPolicy", "StackedMLP", "initialise", "q_values"]
+__all__ = ["HIDDEN", "Dueling", "RoutingPolicy", "StackedMLP", "initialise", "q_values"]
 
 HIDDEN = (32, 64, 32)
 """hidden layers of the published network"""
@@ -59,12 +59,35 @@ def q_values(network: nn.Module, obs: torch.Tensor) -> torch.Tensor:
     return obs
 
 
-class RoutingPolicy(DQNPolicy):
-    """DQN's policy with first weights of a chosen kind; the target network starts as a copy."""
+class Dueling(nn.Module):
+    """Q-values (..., moves) of (..., moves + 1): Q = value + advantage - mean(advantage), the value last.
 
-    def __init__(self, *args: Any, initialisation: str = "he", **kwargs: Any) -> None:
-        self.initialisation = initialisation
+    Source: Wang et al., "Dueling network architectures for deep reinforcement learning", ICML 2016.
+    Differs: value and advantage share all layers but the last.
+    """
+
+    def forward(self, both: Tensor) -> Tensor:
+        """Put value and advantages together."""
+        advantage = both[..., :-1]
+        return both[..., -1:] + advantage - advantage.mean(-1, keepdim=True)
+
+
+class RoutingPolicy(DQNPolicy):
+    """DQN's policy with first weights of a chosen kind, dueling if asked; the target network starts as a copy."""
+
+    def __init__(self, *args: Any, initialisation: str = "he", dueling: bool = False, **kwargs: Any) -> None:
+        self.initialisation, self.dueling = initialisation, dueling
         super().__init__(*args, **kwargs)
+
+    def make_q_net(self) -> QNetwork:
+        """The network, whose last layer has one output more where it is dueling."""
+        network = super().make_q_net()
+        if self.dueling:
+            *hidden, last = network.q_net
+            assert isinstance(last, nn.Linear)
+            wider = nn.Linear(last.in_features, last.out_features + 1, device=self.device)
+            network.q_net = nn.Sequential(*hidden, wider, Dueling())
+        return network
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
@@ -72,7 +95,8 @@ class RoutingPolicy(DQNPolicy):
         self.q_net_target.load_state_dict(self.q_net.state_dict())
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"initialisation": self.initialisation}
+        own = {"initialisation": self.initialisation, "dueling": self.dueling}
+        return super()._get_constructor_parameters() | own
 
     def set_training_mode(self, mode: bool) -> None:
         """Switch only where the mode changes: Stable-Baselines3 asks before every rollout and every update."""
@@ -84,7 +108,7 @@ class StackedMLP:
     """The Q-networks of many members: linear layers with ReLUs between them, one matrix product a layer for all.
 
     Weights are (members, inputs, outputs) and biases (members, 1, outputs); ``params`` lists them layer by layer. With
-    ``dueling`` the last layer gives one value and an advantage of each move: Q = value + advantage - mean(advantage).
+    ``dueling`` the last layer gives an advantage of each move and one value, put together as in ``Dueling``.
 
     Args:
         inputs: entries of an observation.
@@ -94,9 +118,6 @@ class StackedMLP:
         initialisation: see ``initialise``.
         dueling: whether value and advantage are apart.
         dtype, device: of the weights.
-
-    Source: Wang et al., "Dueling network architectures", 2016, for ``dueling``.
-    Differs: value and advantage share all layers but the last.
     """
 
     def __init__(
@@ -111,7 +132,7 @@ class StackedMLP:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.dueling, self.moves = dueling, moves
+        self.join = Dueling() if dueling else None
         self.sizes = (inputs, *hidden, moves + dueling)
         members = [self._first_weights(seed, initialisation) for seed in seeds]
         self.params = [
@@ -136,19 +157,10 @@ class StackedMLP:
         x = torch.baddbmm(params[1], obs, params[0])
         for weight, bias in zip(params[2::2], params[3::2], strict=True):
             x = torch.baddbmm(bias, torch.relu(x), weight)
-        if not self.dueling:
-            return x
-        advantage = x[..., :-1]
-        return x[..., -1:] + advantage - advantage.mean(-1, keepdim=True)
+        return x if self.join is None else self.join.forward(x)
 
     def member(self, place: int) -> dict[str, Tensor]:
-        """One member's weights as Stable-Baselines3 names them in a Q-network.
-
-        Raises:
-            ValueError: dueling networks have no such form.
-        """
-        if self.dueling:
-            raise ValueError("a dueling network has no form in Stable-Baselines3's DQN")
+        """One member's weights as Stable-Baselines3 names them in a Q-network."""
         found = {}
         for layer in range(len(self.sizes) - 1):
             found[f"q_net.{2 * layer}.weight"] = self.params[2 * layer][place].detach().t().contiguous()

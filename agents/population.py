@@ -166,8 +166,8 @@ class Population:
         config = self.config
         batch = self.replay.draw(self.draws.uniform(config.batch))
         target = double_dqn_target(
-            batch.returns, torch.zeros_like(batch.returns), self.net(batch.next_obs),
-            self.net(batch.next_obs, self.target), batch.discount, batch.next_mask if config.masked else None,
+            batch.returns, 0.0, self.net(batch.next_obs), self.net(batch.next_obs, self.target), batch.discount,
+            batch.next_mask if config.masked else None,
         )  # fmt: skip
         left = 1.0 - self.progress()
         self.optimizer.param_groups[0]["lr"].copy_(
@@ -265,6 +265,8 @@ def make_population_optimizer(
         own = name.removeprefix("torch.")
         hint = f"; take {own!r}" if own != name and own in optimizers.names() else ""
         raise ValueError(f"optimizer {name!r} moves one network at a time, not a population{hint}")
+    if getattr(kind, "needs_parts", False):
+        raise ValueError(f"optimizer {name!r} needs sub-batches; a population draws one batch for a step")
     if "reuse" in optimizers.default_options(name):
         options = {"reuse": False} | options  # the last gradient is of the last batch
     return optimizers.make(name, params, lr=rates.clone(), member_dims=1, **options)

@@ -1,5 +1,7 @@
 """Replay of many members on one device: a ring of transitions each, returns over several moves, uniform or by priority.
 
+A member is one agent. Where it plays in several environments, their transitions lie in turn in its one ring.
+
 A transition is one row of numbers, so that a batch is one gather:
 
     obs | next obs | next mask (6) | move | return | discount
@@ -85,16 +87,18 @@ class Replay:
 
     Args:
         members: rings.
-        capacity: transitions of each.
+        capacity: transitions of each, a multiple of the environments.
         entries: of an observation.
         gamma: discount of a move.
+        environments: of each member; E in shapes.
+        moves: number of moves.
         n_step: moves that a return covers.
         priority: exponent of the error in the probability of a transition; 0 draws uniformly.
         correction: exponent of the weights that undo the priorities.
         dtype, device: of the transitions.
 
     Raises:
-        ValueError: more moves in a return than transitions in the ring.
+        ValueError: more moves in a return than transitions of an environment in the ring, or a part of a transition.
     """
 
     def __init__(
@@ -104,77 +108,112 @@ class Replay:
         entries: int,
         *,
         gamma: float,
+        environments: int = 1,
+        moves: int = MOVES,
         n_step: int = 1,
         priority: float = 0.0,
         correction: float = 0.4,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        if n_step > capacity:
-            raise ValueError(f"n_step {n_step} is larger than the replay of {capacity}")
+        if capacity % environments:
+            raise ValueError(f"a replay of {capacity} is not a multiple of {environments} environments")
+        if n_step > capacity // environments:
+            share = f", {capacity // environments} an environment" if environments > 1 else ""
+            raise ValueError(f"n_step {n_step} is larger than the replay of {capacity}{share}")
         self.capacity, self.entries, self.gamma, self.n_step = capacity, entries, gamma, n_step
-        self.priority, self.correction = priority, correction
-        self.width = self.row_width(entries)
+        self.environments, self.moves, self.priority, self.correction = environments, moves, priority, correction
+        self.width = self.row_width(entries, moves)
         self.rows = torch.zeros(members, capacity, self.width, dtype=dtype, device=device)
-        self.position = torch.zeros(members, dtype=torch.int64, device=device)  # where the next one goes
+        self.position = torch.arange(environments, device=device).repeat(members)  # (members E,) of the next one
         self.filled = torch.zeros(members, dtype=torch.int64, device=device)
-        self.age = torch.zeros(members, dtype=torch.int64, device=device)  # moves made in the connection under way
-        self._first = torch.arange(members, device=device) * capacity  # (members,) first row of each ring
+        self.age = torch.zeros_like(self.position)  # (members E,) moves made in the connection under way
+        self._first = self._first_rows(members)
         self.tree = SumTree(members, capacity, device) if priority else None
         self.largest = torch.ones(members, 1, dtype=torch.float64, device=device)  # priority of a new transition
 
     @staticmethod
-    def row_width(entries: int) -> int:
+    def row_width(entries: int, moves: int = MOVES) -> int:
         """Numbers in a transition."""
-        return 2 * entries + MOVES + 3
+        return 2 * entries + moves + 3
+
+    def _first_rows(self, members: int) -> Tensor:
+        """(members E,) first row of the ring."""
+        return torch.arange(members, device=self.rows.device).repeat_interleave(self.environments) * self.capacity
 
     def add(
         self, obs: Tensor, moves: Tensor, rewards: Tensor, next_obs: Tensor, next_mask: Tensor, made: Tensor,
         ended: Tensor,
     ) -> None:  # fmt: skip
-        """Put in one transition of each member.
+        """Put in one transition of each member, or of each of its environments.
 
         Args:
-            obs, next_obs: (members, entries).
-            moves, rewards: (members,).
-            next_mask: (members, 6), moves allowed after it.
-            made: (members,), whether the connection was made with this move.
-            ended: (members,), whether it ended, made or given up.
+            obs, next_obs: (members E, entries).
+            moves, rewards: (members E,).
+            next_mask: (members E, 6), moves allowed after it.
+            made: (members E,), whether the connection was made with this move.
+            ended: (members E,), whether it ended, made or given up.
+        """
+        dtype = self.rows.dtype
+        last = torch.stack([moves.to(dtype), rewards.to(dtype), (~made).to(dtype) * self.gamma], -1)
+        self.put(torch.cat([obs, next_obs, next_mask.to(dtype), last], -1), ended)
+
+    def put(self, rows: Tensor, ended: Tensor) -> None:
+        """Put in one transition of each member, or of each of its environments, as a row of its one move.
+
+        Args:
+            rows: (members E, width).
+            ended: (members E,), whether the connection ended, made or given up.
         """
         flat = self.rows.view(-1, self.width)
-        dtype = flat.dtype
-        rewards = rewards.to(dtype)
-        lasting = (~made).to(dtype)
-        after = torch.cat([next_obs, next_mask.to(dtype)], -1)
-        last = torch.stack([moves.to(dtype), rewards, lasting * self.gamma], -1)
-        flat.index_copy_(0, self._first + self.position, torch.cat([obs, after, last], -1))
+        flat.index_copy_(0, self._first + self.position, rows)
+        if self.n_step > 1:
+            self._complete(flat, rows)
+            self.age.add_(1).mul_(~ended)
+        if self.tree is not None:
+            places = self.position.view(-1, self.environments)
+            self.tree.set(places, self.largest.expand_as(places))
+        self.position.add_(self.environments).remainder_(self.capacity)
+        self.filled.add_(self.environments).clamp_(max=self.capacity)
+
+    def _complete(self, flat: Tensor, rows: Tensor) -> None:
+        """Add these moves to the returns of the moves before them."""
+        after, rewards = rows[:, self.entries : 2 * self.entries + self.moves], rows[:, -2]
+        lasting = (rows[:, -1] > 0).to(flat.dtype)
         for k in range(1, self.n_step):
-            at = self._first + (self.position - k) % self.capacity
+            at = self._first + (self.position - k * self.environments) % self.capacity
             old = flat.index_select(0, at)
             new = old.clone()
-            new[:, self.entries : 2 * self.entries + MOVES] = after
+            new[:, self.entries : 2 * self.entries + self.moves] = after
             new[:, -2] += self.gamma**k * rewards
             new[:, -1] = lasting * self.gamma ** (k + 1)
             flat.index_copy_(0, at, torch.where((self.age >= k)[:, None], new, old))
-        if self.tree is not None:
-            self.tree.set(self.position[:, None], self.largest)
-        self.age.add_(1).mul_(~ended)
-        self.position.add_(1).remainder_(self.capacity)
-        self.filled.add_(1).clamp_(max=self.capacity)
+
+    def begin(self) -> None:
+        """The next transitions begin a connection: those under way were broken off."""
+        self.age.zero_()
 
     def draw(self, uniform: Tensor) -> Batch:
         """Transitions by numbers (members, B) in [0, 1), float64."""
-        if self.tree is None:
-            places, weights = (uniform * self.filled[:, None]).long(), None
-        else:
-            places = self.tree.find(uniform * self.tree.total())
-            share = self.tree.values(places) / self.tree.total() * self.filled[:, None]
-            found = share.clamp(min=1e-12) ** -self.correction
-            weights = (found / found.amax(1, keepdim=True)).to(self.rows.dtype)
-        at = (places + self._first[:, None]).view(-1)
+        places, weights = self.choose(uniform)
+        at = (places + self._first[:: self.environments, None]).view(-1)
         rows = self.rows.view(-1, self.width).index_select(0, at).view(*places.shape, self.width)
-        obs, next_obs, mask, last = rows.split([self.entries, self.entries, MOVES, 3], -1)
-        return Batch(obs, next_obs, mask, last[..., 0].long(), last[..., 1], last[..., 2], places, weights)
+        return self.batch(rows, places, weights)
+
+    def choose(self, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Places of transitions by numbers (members, B) in [0, 1), and what corrects their priorities."""
+        if self.tree is None:
+            return (uniform * self.filled[:, None]).long(), None
+        places = self.tree.find(uniform * self.tree.total())
+        share = self.tree.values(places) / self.tree.total() * self.filled[:, None]
+        found = share.clamp(min=1e-12) ** -self.correction
+        return places, (found / found.amax(1, keepdim=True)).to(self.rows.dtype)
+
+    def batch(self, rows: Tensor, places: Tensor, weights: Tensor | None) -> Batch:
+        """Rows (..., width) in their parts."""
+        obs, next_obs, mask, last = rows.split([self.entries, self.entries, self.moves, 3], -1)
+        moves, returns, discount = last.unbind(-1)
+        return Batch(obs, next_obs, mask, moves.long(), returns, discount, places, weights)
 
     def learn_priorities(self, places: Tensor, errors: Tensor) -> None:
         """Give transitions (members, B) the priority of their temporal-difference errors (members, B)."""
@@ -187,9 +226,11 @@ class Replay:
         """Put transitions (count, width) of one member in, at the beginning of an empty ring.
 
         Raises:
-            ValueError: there are more than the ring holds, or the ring is not empty.
+            ValueError: there are more than the ring holds, the ring is not empty, or of several environments.
         """
         count = len(rows)
+        if self.environments > 1:
+            raise ValueError(f"the ring belongs to {self.environments} environments; put transitions in with add()")
         if count > self.capacity or int(self.filled[place]):
             raise ValueError(f"{count} transitions do not fit into an empty ring of {self.capacity}")
         self.rows[place, :count] = rows.to(self.rows)
@@ -202,9 +243,11 @@ class Replay:
 
     def keep(self, places: Tensor) -> None:
         """Go on with some of the members."""
-        self.rows, self.largest = self.rows[places], self.largest[places]
-        self.position, self.filled, self.age = self.position[places], self.filled[places], self.age[places]
-        self._first = torch.arange(len(places), device=self._first.device) * self.capacity
+        self.rows, self.largest, self.filled = self.rows[places], self.largest[places], self.filled[places]
+        self.position, self.age = (
+            one.view(-1, self.environments)[places].flatten() for one in (self.position, self.age)
+        )
+        self._first = self._first_rows(len(places))
         if self.tree is not None:
             self.tree.sums = self.tree.sums[places]
 

@@ -22,7 +22,7 @@ def forbid(q: Tensor, mask: Tensor | None) -> Tensor:
 
 def double_dqn_target(
     reward: Tensor,
-    terminated: Tensor,
+    terminated: Tensor | float,
     q_next_online: Tensor,
     q_next_target: Tensor,
     gamma: float | Tensor,
@@ -31,7 +31,7 @@ def double_dqn_target(
     """The value a transition teaches.
 
     Args:
-        reward, terminated: (..., B); only a true end stops the bootstrap.
+        reward, terminated: (..., B); only a true end stops the bootstrap. 0 where ``gamma`` knows the ends.
         q_next_online, q_next_target: (..., B, moves).
         gamma: discount per transition, a number or (..., B).
         mask: (..., B, moves), moves allowed in the next state; None for all.

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import optimizers
 from agents.config import TrainConfig, parse_options, problem_of
-from agents.demonstrations import demonstrate, moves_of
+from agents.demonstrations import demonstrate, demonstration_rows, moves_of, transitions
 from agents.double_dqn import DoubleDQN, MaskedReplay
 from agents.networks import RoutingPolicy, initialise, q_values
 from agents.sb3_vec_env import RoutingVecEnv
@@ -35,6 +35,13 @@ def agent_on(problems, *, env_options=None, **options):
     env = RoutingVecEnv(problems, observation="scaled", max_steps=12, **(env_options or {}))
     plain = {"seed": 0, "learning_starts": 20, "batch_size": 16, "buffer_size": 500, "train_freq": 2, "device": "cpu"}
     return DoubleDQN("MlpPolicy", env, **plain | options)
+
+
+def stored(agent):
+    """The transitions in the replay, as they came: first axis move, second environment."""
+    replay = agent.replay_buffer
+    rows = replay.ring.rows[0].view(replay.buffer_size, replay.n_envs, -1)[: replay.size()]
+    return replay.ring.batch(rows, torch.zeros(0), None)
 
 
 def weights(agent):
@@ -212,9 +219,16 @@ def filled(agent, moves=60):
 
 def test_the_closure_gives_loss_and_gradient_at_the_current_weights():
     agent = filled(agent_on([netlist()], loss="squared", max_grad_norm=np.inf))
-    obs, moves, reward, ended, next_obs, mask = agent.replay_buffer.draw(32)
-    net = agent.policy.q_net
-    target = double_dqn_target(reward, ended, net(next_obs), agent.policy.q_net_target(next_obs), 0.9, mask).detach()
+    batch = agent.replay_buffer.draw(32)
+    obs, moves, net = batch.obs, batch.moves, agent.policy.q_net
+    ended, mask = (batch.discount == 0).float(), batch.next_mask
+    after = net(batch.next_obs), agent.policy.q_net_target(batch.next_obs)
+    target = double_dqn_target(batch.returns, ended, *after, 0.99, mask).detach()
+    lesson = agent._lesson(32)
+    drawn = double_dqn_target(batch.returns, 0.0, *after, batch.discount, mask)
+    assert torch.equal(drawn, target)
+    assert lesson.weights is None
+    assert lesson.target.shape == (32,)
     closure = agent._closure(obs, moves, target)
     parameters = list(net.parameters())
     for _ in range(2):
@@ -242,8 +256,8 @@ def test_the_closure_gives_loss_and_gradient_at_the_current_weights():
 
 def test_gradients_are_clipped_inside_the_closure():
     agent = filled(agent_on([netlist()], max_grad_norm=0.01))
-    obs, moves, *_ = agent.replay_buffer.draw(32)
-    agent._closure(obs, moves, torch.full((32,), 50.0))()
+    batch = agent.replay_buffer.draw(32)
+    agent._closure(batch.obs, batch.moves, torch.full((32,), 50.0))()
     norm = torch.cat([p.grad.flatten() for p in agent.policy.q_net.parameters()]).norm()
     assert norm.item() == pytest.approx(0.01, rel=1e-3)
 
@@ -398,8 +412,7 @@ def test_it_also_takes_gymnasium_environments_and_masks_their_moves():
     agent = DoubleDQN("MlpPolicy", env, seed=0, learning_starts=20, batch_size=8, buffer_size=300, device="cpu")
     agent.learn(120)
     assert len(agent.history) >= 1
-    filled_rows = agent.replay_buffer.pos
-    assert 0 < agent.replay_buffer.next_masks[:filled_rows].mean() < 1
+    assert 0 < stored(agent).next_mask.mean() < 1
 
 
 # ---- replay
@@ -408,37 +421,37 @@ def test_it_also_takes_gymnasium_environments_and_masks_their_moves():
 def test_replay_keeps_masks_and_terminal_observations():
     problem = netlist(3)
     agent = filled(agent_on([problem]), 150)
-    replay = agent.replay_buffer
-    assert isinstance(replay, MaskedReplay)
+    assert isinstance(agent.replay_buffer, MaskedReplay)
+    kept = stored(agent)
     env = ConnectionEpisodes(GlobalRouting(problem, observation="scaled", max_steps=12))
     obs, _ = env.reset()
-    ends = 0
+    ends = {"made": 0, "given up": 0}
     for t in range(150):
-        assert (replay.observations[t, 0] == obs).all()
-        obs, reward, terminated, truncated, info = env.step(replay.actions[t, 0, 0])
-        assert (replay.next_observations[t, 0] == obs).all()
-        assert (replay.next_masks[t, 0] == info["action_mask"]).all()
-        assert replay.rewards[t, 0] == reward
-        assert bool(replay.dones[t, 0]) == (terminated or truncated)
-        assert bool(replay.timeouts[t, 0]) == truncated
+        assert (kept.obs[t, 0].numpy() == obs).all()
+        obs, reward, terminated, truncated, info = env.step(int(kept.moves[t, 0]))
+        assert (kept.next_obs[t, 0].numpy() == obs).all()
+        assert (kept.next_mask[t, 0].numpy() == info["action_mask"]).all()
+        assert kept.returns[t, 0] == reward
+        assert kept.discount[t, 0] == (0.0 if terminated else torch.tensor(0.99)), "a connection given up goes on"
         if terminated or truncated:
-            ends += 1
+            ends["made" if terminated else "given up"] += 1
             obs, _ = env.reset()
-    assert ends > 8
+    assert min(ends.values()) > 2
 
 
 def test_a_full_replay_forgets_the_oldest_and_draws_from_all():
     agent = filled(agent_on([netlist()] * 2, buffer_size=40), 100)  # 20 rows of two environments
     replay = agent.replay_buffer
     assert (replay.buffer_size, replay.full, replay.pos) == (20, True, 10)
-    rows = {replay.observations[t, i].tobytes() for t in range(20) for i in range(2)}
-    obs, moves, reward, ended, next_obs, mask = replay.draw(2000)
-    assert {row.tobytes() for row in obs.numpy()} == rows
-    assert (obs.shape, moves.shape, reward.shape, ended.shape) == ((2000, 12), (2000,), (2000,), (2000,))
-    assert (next_obs.shape, mask.shape, mask.dtype) == ((2000, 12), (2000, 6), torch.int8)
-    truncated = replay.dones * replay.timeouts
-    assert truncated.any()
-    assert ended.sum() < 2000 * replay.dones.mean() * 1.2
+    rows = {row.numpy().tobytes() for row in stored(agent).obs.reshape(40, 12)}
+    batch = replay.draw(2000)
+    assert {row.numpy().tobytes() for row in batch.obs} == rows
+    assert (batch.obs.shape, batch.next_obs.shape, batch.next_mask.shape) == ((2000, 12), (2000, 12), (2000, 6))
+    assert batch.moves.shape == batch.returns.shape == batch.discount.shape == batch.places.shape == (2000,)
+    assert batch.moves.dtype == torch.int64
+    assert set(batch.places.tolist()) == set(range(40))
+    with pytest.raises(NotImplementedError, match="take draw"):
+        replay.sample(8)
 
 
 # ---- demonstrations
@@ -449,38 +462,37 @@ def test_demonstrations_are_astars_paths_played_in_the_environment():
     agent = agent_on([problem])
     options = {"observation": "scaled", "max_steps": 12}
     put = demonstrate(agent, problem, 2, options)
-    replay, grid = agent.replay_buffer, grid_of(problem)
-    assert replay.pos == put
+    kept, grid = stored(agent), grid_of(problem)
+    assert agent.replay_buffer.pos == put
     env = ConnectionEpisodes(GlobalRouting(problem, **options))
     obs, _ = env.reset()
     t = 0
     for walk in astar.paths(problem):
         for move in moves_of(grid, walk):
             allowed = env.action_masks()[move]
-            assert (replay.observations[t, 0] == obs).all()
-            assert replay.actions[t, 0, 0] == move
+            assert (kept.obs[t, 0].numpy() == obs).all()
+            assert kept.moves[t, 0] == move
             obs, reward, terminated, truncated, info = env.step(move)
-            assert (replay.next_observations[t, 0] == obs).all()
-            assert (replay.rewards[t, 0], bool(replay.dones[t, 0])) == (reward, terminated or truncated)
-            assert (replay.next_masks[t, 0] == info["action_mask"]).all()
+            assert (kept.next_obs[t, 0].numpy() == obs).all()
+            assert (kept.returns[t, 0], kept.discount[t, 0] == 0) == (reward, terminated)
+            assert (kept.next_mask[t, 0].numpy() == info["action_mask"]).all()
             t += 1
             if not allowed or terminated or truncated:
                 break
         obs, _ = env.reset()
     assert put == 2 * t
-    for array in (replay.observations, replay.actions, replay.rewards, replay.next_masks):
-        assert (array[:t] == array[t : 2 * t]).all()
-    assert replay.rewards[:t].max() == 100
+    rows = agent.replay_buffer.ring.rows[0]
+    assert torch.equal(rows[:t], rows[t : 2 * t])
+    assert kept.returns.max() == 100
 
 
 def test_demonstrations_fill_every_environments_place():
     problem = netlist(5)
     agent = agent_on([problem] * 3)
     put = demonstrate(agent, problem, 1, {"observation": "scaled", "max_steps": 12})
-    replay = agent.replay_buffer
-    assert replay.pos == put
-    assert (replay.actions[:put] == replay.actions[:put, :1]).all()
-    assert (replay.next_masks[:put] == replay.next_masks[:put, :1]).all()
+    assert agent.replay_buffer.pos == put
+    rows = agent.replay_buffer.ring.rows[0, : 3 * put].view(put, 3, -1)
+    assert torch.equal(rows, rows[:, :1].expand_as(rows))
 
 
 def test_a_connection_that_astar_cannot_make_does_not_shift_the_others():
@@ -490,10 +502,164 @@ def test_a_connection_that_astar_cannot_make_does_not_shift_the_others():
     assert [len(path) for path in astar.paths(problem)] == [0, 3]
     agent = agent_on([problem])
     put = demonstrate(agent, problem, 1, {"observation": "scaled", "max_steps": 12})
-    replay = agent.replay_buffer
     assert put == 2
-    assert replay.actions[:2, 0, 0].tolist() == [0, 0]
-    assert replay.rewards[:2, 0].tolist() == [-1, 100]
+    assert stored(agent).moves[:, 0].tolist() == [0, 0]
+    assert stored(agent).returns[:, 0].tolist() == [-1, 100]
+
+
+def test_a_route_that_ends_at_a_full_edge_has_no_part_in_the_returns_of_the_next_one():
+    # one track, which the first net takes: the second one's moves change nothing
+    nets = (Net("a", "0", ((0, 0, 1), (2, 0, 1))), Net("b", "1", ((0, 0, 1), (2, 0, 1))))
+    problem = Problem(3, 1, (Layer(1, 0),), nets)
+    options = {"observation": "scaled", "max_steps": 12}
+    found = transitions(problem, options)
+    assert [(one.made, one.ended) for one in found] == [(False, False), (True, True), (False, False), (False, True)]
+    agent = agent_on([problem], n_step=2, gamma=0.5)
+    demonstrate(agent, problem, 2, options)
+    assert stored(agent).returns[:, 0].tolist() == [49, 100, -1.5, -1] * 2
+    assert stored(agent).discount[:, 0].tolist() == [0, 0, 0.25, 0.5] * 2
+    rows = demonstration_rows(problem, TrainConfig(n_step=2, gamma=0.5, reward="published", reward_scale=1.0,
+                                                   observation="scaled", max_steps=12))  # fmt: skip
+    assert torch.equal(rows, agent.replay_buffer.ring.rows[0, :4]), "as in a population"
+
+
+# ---- returns over several moves, priorities, dueling networks
+
+
+def told(agent, moves):
+    """Play; of each move and environment (obs, reward, next obs, next mask, made, ended)."""
+    add, found = agent.replay_buffer.add, []
+
+    def noted(obs, next_obs, action, reward, done, infos):
+        found.append([
+            (obs[b].copy(), float(reward[b]), next_obs[b].copy(), infos[b]["action_mask"].copy(),
+             bool(done[b]) and not infos[b]["TimeLimit.truncated"], bool(done[b]))
+            for b in range(len(obs))
+        ])  # fmt: skip
+        add(obs, next_obs, action, reward, done, infos)
+
+    agent.replay_buffer.add = noted
+    filled(agent, moves)
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_returns_follow_the_connection_of_each_environment(n):
+    agent = agent_on([netlist(), netlist(2)], n_step=n, gamma=0.8)
+    moves = told(agent, 200)
+    kept, ends = stored(agent), 0
+    for b in range(2):
+        for t in range(len(moves)):
+            total, k = 0.0, 0
+            while True:
+                _, reward, after, mask, made, ended = moves[t + k][b]
+                total += 0.8**k * reward
+                k += 1
+                if ended or k == n or t + k == len(moves):
+                    break
+            ends += ended and k < n
+            assert (kept.obs[t, b].numpy() == moves[t][b][0]).all()
+            assert (kept.next_obs[t, b].numpy() == after).all()
+            assert (kept.next_mask[t, b].numpy() == mask).all()
+            assert kept.returns[t, b].item() == pytest.approx(total, rel=1e-5)
+            assert kept.discount[t, b].item() == pytest.approx(0.0 if made else 0.8**k)
+    assert n == 1 or ends > 10
+
+
+def test_a_connection_broken_off_by_a_reset_has_no_part_in_later_returns():
+    agent = filled(agent_on([netlist()], n_step=3), 21)
+    before = stored(agent).returns.clone()
+    assert agent.replay_buffer.ring.age > 0, "a connection is under way"
+    agent.learn(3)  # which resets the environment
+    assert torch.equal(stored(agent).returns[: len(before)], before)
+
+
+def test_transitions_are_drawn_by_the_errors_they_had():
+    agent = filled(agent_on([netlist(), netlist(2)], priority=0.7), 120)
+    ring = agent.replay_buffer.ring
+    everywhere = torch.arange(120)[None]
+    assert (ring.tree.values(everywhere) == 1).all(), "new ones as the largest seen"
+    drawn = []
+    draw = agent.replay_buffer.draw
+    agent.replay_buffer.draw = lambda batch: drawn.append(draw(batch)) or drawn[-1]
+    target_net, before = agent.policy.q_net_target, {n: one.clone() for n, one in agent.q_net.state_dict().items()}
+    agent.train(1, 16)
+    assert any(not torch.equal(before[name], one) for name, one in agent.q_net.state_dict().items())
+    batch = drawn[0]
+    with torch.no_grad():
+        after = target_net(batch.next_obs)
+        agent.q_net.load_state_dict(before)
+        target = double_dqn_target(batch.returns, 0.0, agent.q_net(batch.next_obs), after, batch.discount,
+                                   batch.next_mask)  # fmt: skip
+        errors = agent.q_net(batch.obs).gather(1, batch.moves[:, None])[:, 0] - target
+    expected = torch.ones(120, dtype=torch.float64)
+    expected[batch.places] = (errors.abs().double() + 1e-3) ** 0.7
+    torch.testing.assert_close(ring.tree.values(everywhere)[0], expected, rtol=1e-5, atol=1e-6)
+    many = draw(20_000)
+    share = torch.bincount(many.places, minlength=120) / 20_000
+    wanted = expected / expected.sum()
+    assert (share - wanted).abs().max() < 5 * (wanted.max() / 20_000) ** 0.5
+    correction = (wanted * 120)[many.places] ** -0.4
+    torch.testing.assert_close(many.weights, (correction / correction.max()).float())
+
+
+def test_weights_multiply_the_transitions_in_the_closure():
+    agent = filled(agent_on([netlist()], priority=0.5, loss="squared", max_grad_norm=np.inf))
+    agent.train(5, 16)
+    lesson = agent._lesson(32)
+    assert lesson.weights.max() == 1 > lesson.weights.min()
+    found = agent.q_net(lesson.obs).gather(1, lesson.moves[:, None])[:, 0]
+    expected = (lesson.weights * (found - lesson.target) ** 2).mean()
+    assert agent._closure(*lesson)().item() == pytest.approx(expected.item())
+
+
+def test_a_dueling_policy_gives_value_plus_centred_advantage():
+    agent = agent_on([netlist()], dueling=True)
+    obs = torch.randn(7, 12)
+    net = agent.policy.q_net
+    assert torch.equal(q_values(net, obs), net(obs))
+    both = net.q_net[:-1](obs)
+    assert both.shape == (7, 7)
+    torch.testing.assert_close(net(obs).mean(-1), both[:, 6])
+    torch.testing.assert_close(net(obs).diff(dim=-1), both[:, :6].diff(dim=-1))
+    assert all(torch.equal(one, agent.q_net_target.state_dict()[name]) for name, one in net.state_dict().items())
+
+
+def test_more_moves_in_a_return_than_an_environment_has_transitions_are_refused():
+    with pytest.raises(ValueError, match="n_step 6 is larger than the replay of 10, 5 an environment"):
+        agent_on([netlist()] * 2, n_step=6, buffer_size=10)
+
+
+# ---- optimizers that need more than a loss
+
+
+def test_sub_batches_slide_by_one_and_keep_their_targets():
+    agent = filled(agent_on([netlist()], optimizer="olmoq_mb"))
+    agent.train(1, 30)
+    first = list(agent.window)
+    assert [len(lesson.obs) for lesson in first] == [10, 10, 10]
+    agent.train(1, 30)
+    assert all(a is b for a, b in zip(agent.window[:2], first[1:], strict=True))
+    assert all(agent.window[2] is not lesson for lesson in first)
+    counters = agent.policy.optimizer.counters()
+    assert (counters["k"], counters["n_gradients"]) == (2, 6)
+    assert agent._n_updates == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("proxprop", (), "'proxprop' takes a model apart layer by layer"),
+        ("levenberg_marquardt", (), "'levenberg_marquardt' solves least squares from residuals"),
+        ("hessian_free", (), "'hessian_free' needs the network's outputs .* take product=hessian"),
+    ],
+)
+def test_an_optimizer_that_needs_more_than_the_loss_is_refused_when_the_settings_are_made(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(optimizer=name, option=options)
+    with pytest.raises(ValueError, match=message):
+        agent_on([netlist()], optimizer=name)
+    assert TrainConfig(optimizer="hessian_free", option=("product=hessian",)).optimizer_options
 
 
 def test_the_moves_of_a_walk():
@@ -533,7 +699,7 @@ def test_a_netlist_is_a_file_or_a_seed():
 
 @pytest.mark.parametrize("name", ["torch.rmsprop", "asnaq", "olmoq"])
 def test_stable_baselines_own_zip_brings_the_agent_back(name, tmp_path):
-    agent = agent_on([netlist()], optimizer=name, loss="squared")
+    agent = agent_on([netlist()], optimizer=name, loss="squared", dueling=True, n_step=2, priority=0.5)
     agent.learn(60)
     agent.save(tmp_path / "agent.zip")
     back = DoubleDQN.load(tmp_path / "agent.zip", device="cpu")
@@ -541,6 +707,7 @@ def test_stable_baselines_own_zip_brings_the_agent_back(name, tmp_path):
     assert (back.predict(obs, deterministic=True)[0] == agent.predict(obs, deterministic=True)[0]).all()
     assert type(back.policy.optimizer) is optimizers.pick(name)
     assert back.loss == "squared"
+    assert (back.replay_buffer.ring.n_step, back.replay_buffer.ring.priority) == (2, 0.5)
     if name != "torch.rmsprop":
         mine, theirs = agent.policy.optimizer.memory, back.policy.optimizer.memory
         assert mine.keys() == theirs.keys()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import torch
 
 import optimizers
 from agents.config import TrainConfig
-from agents.double_dqn import DoubleDQN
+from agents.demonstrations import demonstrate
+from agents.double_dqn import DoubleDQN, MaskedReplay
 from agents.networks import StackedMLP, q_values
 from agents.population import Population, clip
 from agents.presets import preset
 from agents.sb3_vec_env import RoutingVecEnv
 from agents.td import double_dqn_target
+from agents.training import build
 from routing_env.generators.published import published_set
 
 MANY = 5
@@ -101,12 +104,72 @@ def test_a_member_has_the_values_loss_and_gradient_of_the_agent(dtype, tolerance
             torch.testing.assert_close(bias[place, 0], theirs[1], rtol=tolerance, atol=tolerance)
 
 
-def test_weights_go_to_the_agent_and_back():
-    net, other = (StackedMLP(5, (4, 3), 6, seeds=seeds, initialisation="torch") for seeds in ((1, 2), (3, 4)))
-    other.load_member(1, net.member(0))
+@pytest.mark.parametrize("dueling", [False, True])
+def test_weights_go_to_the_agent_and_back(dueling):
+    net, other = (
+        StackedMLP(12, (4, 3), 6, seeds=seeds, initialisation="torch", dueling=dueling) for seeds in ((1, 2), (3, 4))
+    )
+    env = RoutingVecEnv(problems(1), **config().env_options())
+    agent = DoubleDQN("MlpPolicy", env, net_arch=(4, 3), dueling=dueling)
+    agent.q_net.load_state_dict(net.member(0))
+    obs = torch.randn(5, 12)
+    torch.testing.assert_close(q_values(agent.q_net, obs), net(obs.expand(2, 5, 12))[0])
+    other.load_member(1, agent.q_net.state_dict())
     for one, two in zip(net.params, other.params, strict=True):
         assert torch.equal(one[0], two[1])
         assert not torch.equal(one[0], two[0])
+
+
+def test_a_dueling_member_with_returns_and_priorities_learns_what_the_agent_does():
+    chosen = config(n_step=3, priority=0.6, dueling=True, demonstrations=2, reward_scale=0.5, batch=32)
+    found = Population(problems(), chosen, list(range(MANY)))
+    found.target = [one.detach() * 0.9 for one in found.net.params]
+    with torch.no_grad():
+        for _ in range(3):  # so that priorities differ
+            found._learn()
+    uniform = found.draws.uniform(32)
+    for place in range(MANY):
+        agent = build(chosen, problems()[place])
+        demonstrate(agent, problems()[place], 2, chosen.env_options())
+        assert isinstance(agent.replay_buffer, MaskedReplay)
+        ring, count = agent.replay_buffer.ring, int(found.replay.filled[place])
+        scaled = ring.rows[0, :count].clone()
+        scaled[:, -2] *= 0.5  # the agent scales what it draws
+        torch.testing.assert_close(scaled, found.replay.rows[place, :count])
+        agent.policy.q_net.load_state_dict(found.net.member(place))
+        stacked = StackedMLP(12, chosen.hidden, 6, seeds=[0], dueling=True)
+        stacked.params = [one[place : place + 1] for one in found.target]
+        agent.policy.q_net_target.load_state_dict(stacked.member(0))
+        assert ring.tree is not None
+        assert found.replay.tree is not None
+        ring.tree.sums.copy_(found.replay.tree.sums[place : place + 1])
+        agent.replay_buffer.rng = SimpleNamespace(random=lambda batch, at=place: uniform[at].numpy())
+        lesson = agent._lesson(32)
+        batch = found.replay.draw(uniform)
+        assert torch.equal(lesson.obs, batch.obs[place])
+        assert torch.equal(lesson.moves, batch.moves[place])
+        assert batch.weights is not None
+        assert torch.equal(lesson.weights, batch.weights[place])
+        target = double_dqn_target(
+            batch.returns, 0.0, found.net(batch.next_obs), found.net(batch.next_obs, found.target), batch.discount,
+            batch.next_mask,
+        ).detach()  # fmt: skip
+        torch.testing.assert_close(lesson.target, target[place], rtol=1e-5, atol=1e-5)
+        q = found.net(batch.obs)
+        torch.testing.assert_close(q_values(agent.q_net, lesson.obs), q[place], rtol=1e-5, atol=1e-5)
+        loss, losses = agent._closure(*lesson)(), found.closure(batch, target)()
+        torch.testing.assert_close(loss, losses[place], rtol=1e-5, atol=1e-5)
+        own = dict(agent.q_net.named_parameters())
+        for layer in range(len(chosen.hidden) + 1):
+            weight, bias = found.net.params[2 * layer].grad, found.net.params[2 * layer + 1].grad
+            theirs = own[f"q_net.{2 * layer}.weight"].grad, own[f"q_net.{2 * layer}.bias"].grad
+            torch.testing.assert_close(weight[place].t(), theirs[0], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(bias[place, 0], theirs[1], rtol=1e-5, atol=1e-5)
+        errors = q.detach().gather(-1, batch.moves[..., None]).squeeze(-1) - target
+        sums = found.replay.tree.sums.clone()
+        found.replay.learn_priorities(batch.places, errors)
+        torch.testing.assert_close(ring.tree.sums[0], found.replay.tree.sums[place], rtol=1e-5, atol=1e-5)
+        found.replay.tree.sums.copy_(sums)
 
 
 def test_dueling_values_are_value_plus_centred_advantage():
@@ -246,6 +309,8 @@ def test_unknown_presets_are_refused():
 def test_optimizers_of_one_network_are_refused_with_what_to_take_instead():
     with pytest.raises(ValueError, match=r"'torch.adam' moves one network at a time, not a population; take 'adam'"):
         population(optimizer="torch.adam")
+    with pytest.raises(ValueError, match="'olmoq_mb' needs sub-batches"):
+        population(optimizer="olmoq_mb")
 
 
 def stochastic_names():

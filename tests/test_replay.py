@@ -47,20 +47,46 @@ def expected(told, member, t, n):
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 5), capacity=st.integers(5, 40), moves=st.integers(1, 60), seed=st.integers(0, 99))
-def test_a_row_is_the_return_over_as_many_moves_of_its_connection_as_are_known(n, capacity, moves, seed):
-    replay = Replay(3, capacity, 4, gamma=GAMMA, n_step=n)
-    told = play(replay, 3, moves, seed)
+@given(
+    n=st.integers(1, 5), capacity=st.integers(5, 40), moves=st.integers(1, 60), seed=st.integers(0, 99),
+    environments=st.integers(1, 3),
+)  # fmt: skip
+def test_a_row_is_the_return_over_as_many_moves_of_its_connection_as_are_known(n, capacity, moves, seed, environments):
+    replay = Replay(3, capacity * environments, 4, gamma=GAMMA, n_step=n, environments=environments)
+    told = play(replay, 3 * environments, moves, seed)
     for t in range(max(0, moves - capacity), moves):
-        for member in range(3):
-            row = replay.rows[member, t % capacity]
-            total, discount, next_obs, next_mask = expected(told, member, t, n)
-            assert torch.equal(row[:4], told[t].obs[member])
+        for one in range(3 * environments):
+            member, environment = divmod(one, environments)
+            row = replay.rows[member, t % capacity * environments + environment]
+            total, discount, next_obs, next_mask = expected(told, one, t, n)
+            assert torch.equal(row[:4], told[t].obs[one])
             assert torch.equal(row[4:8], next_obs)
             assert torch.equal(row[8:14], next_mask.float())
-            assert row[14] == told[t].moves[member]
+            assert row[14] == told[t].moves[one]
             torch.testing.assert_close(row[15:], torch.tensor([total, discount]), rtol=1e-5, atol=1e-5)
-    assert replay.filled.tolist() == [min(moves, capacity)] * 3
+    assert replay.filled.tolist() == [min(moves, capacity) * environments] * 3
+
+
+def test_a_member_of_several_environments_keeps_its_transitions_when_the_others_go():
+    both = Replay(2, 12, 3, gamma=GAMMA, n_step=2, priority=0.5, environments=2)
+    alone = Replay(1, 12, 3, gamma=GAMMA, n_step=2, priority=0.5, environments=2)
+    told = play(both, 4, 9)
+    both.keep(torch.tensor([1]))
+    for one in told:
+        alone.add(one.obs[2:], one.moves[2:], one.rewards[2:], one.next_obs[2:], one.next_mask[2:], one.made[2:],
+                  one.ended[2:])  # fmt: skip
+    for name in ("rows", "position", "filled", "age", "_first"):
+        assert torch.equal(getattr(both, name), getattr(alone, name)), name
+    assert both.tree is not None
+    assert torch.equal(both.tree.sums, alone.tree.sums)
+    assert both.tree.values(torch.arange(16)[None]).tolist() == [[1.0] * 12 + [0.0] * 4]
+
+
+def test_a_ring_that_does_not_fit_its_environments_is_refused():
+    with pytest.raises(ValueError, match="a replay of 10 is not a multiple of 3 environments"):
+        Replay(1, 10, 3, gamma=GAMMA, environments=3)
+    with pytest.raises(ValueError, match=r"belongs to 2 environments; put transitions in with add\(\)"):
+        Replay(1, 10, 3, gamma=GAMMA, environments=2).fill(0, torch.zeros(2, 15))
 
 
 def test_draws_are_rows_of_the_member_that_are_filled():

@@ -297,6 +297,54 @@ def test_what_an_optimizer_remembers_is_in_the_checkpoint(optimizer, file, tmp_p
     assert_same(checkpoint_of(tmp_path / "cut"), checkpoint_of(tmp_path / "whole"))
 
 
+EVERYTHING = {"n_step": 3, "priority": 0.6, "dueling": True, "environments": 2, "demonstrations": 1}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "olmoq_mb"])
+def test_returns_priorities_and_sub_batches_go_on_bit_for_bit(optimizer, file, tmp_path, monkeypatch):
+    settings = config(file, optimizer=optimizer, passes=12, checkpoint_seconds=1e-9, **EVERYTHING)
+    train(settings, tmp_path / "whole", quiet=True)
+    append = records.append_row
+
+    def interrupted(path, row):
+        append(path, row)
+        if row["epoch"] == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(records, "append_row", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", quiet=True)
+    monkeypatch.undo()
+    cut = checkpoint_of(tmp_path / "cut")
+    assert cut["replay"]["tree"].unique().numel() > 20, "priorities differ"
+    assert len(cut["window"]) == (3 if optimizer == "olmoq_mb" else 0)
+    assert 7 <= len(rows_of(tmp_path / "cut")) < 12, "it was stopped on the way"
+    train(TrainConfig(), tmp_path / "cut", resume=True, quiet=True)
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
+    assert_same(checkpoint_of(tmp_path / "cut"), checkpoint_of(tmp_path / "whole"))
+    assert agents.router.route(netlist(9), tmp_path / "cut").info["trained"] is False
+
+
+def stochastic_names():
+    from training import METHODS, needs_model, stochastic
+
+    return [name for name in METHODS if stochastic(name) and not needs_model(name)]
+
+
+@pytest.mark.parametrize("optimizer", stochastic_names())
+def test_every_stochastic_optimizer_trains_an_agent(optimizer, file, tmp_path):
+    chosen = config(file, optimizer=optimizer, option=("weight-decay=1e-4",), passes=2, learning_starts=4,
+                    train_every=8, updates=1)  # fmt: skip
+    fresh = build(chosen, netlist()).policy.state_dict()
+    best = train(chosen, tmp_path / "run", quiet=True)
+    assert best["passes"] == 2
+    saved = checkpoint_of(tmp_path / "run")
+    assert saved["plain"]["counters"]["_n_updates"] >= 2
+    assert all(group["weight_decay"] == 1e-4 for group in saved["optimizer"]["param_groups"])
+    assert all(torch.isfinite(one).all() for one in saved["policy"].values())
+    assert any(not torch.equal(one, fresh[name]) for name, one in saved["policy"].items())
+
+
 # ---- agents as routers
 
 
@@ -425,6 +473,18 @@ def test_train_says_where_the_run_is_and_refuses_a_second_one(file, tmp_path):
     assert done.stderr == f"error: {folder}: there is a run already; resume it or choose another folder\n"
 
 
+def test_train_honours_returns_priorities_and_dueling(file, tmp_path, monkeypatch, capsys):
+    settings = ("--n-step", 3, "--priority", 0.6, "--dueling", "--optimizer", "adam", "--learning-starts", 10)
+    monkeypatch.chdir(tmp_path)
+    assert main_of("train", monkeypatch, *settings, "--passes", 2, "--netlist", file, "--no-tensorboard",
+                   "--max-steps", 12, "--folder", "run", "--quiet") == 0  # fmt: skip
+    saved = checkpoint_of(tmp_path / "run")
+    assert saved["policy"]["q_net.q_net.4.bias"].shape == (7,)
+    assert saved["replay"]["tree"] is not None
+    discounts = {round(one, 4) for one in saved["replay"]["rows"][0, :, -1].tolist()}
+    assert 0.729 in discounts <= {0.0, 0.9, 0.81, 0.729}
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "named"),
     [
@@ -456,6 +516,15 @@ def test_an_error_is_one_line_that_names_the_cause(script, arguments, named, tmp
     assert said.err.count("\n") == 1
     assert named in said.err
     assert said.out == ""
+
+
+def test_an_optimizer_that_needs_more_than_a_loss_ends_with_status_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as raised:
+        main_of("train", monkeypatch, "--optimizer", "proxprop")
+    assert raised.value.code == 2
+    assert "'proxprop' takes a model apart" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_flag_ends_with_status_2(tmp_path, monkeypatch, capsys):
