@@ -72,15 +72,20 @@ class Fisher(QuasiNewton):
         F, held, turn, squares = memory["F"], memory["held"], memory["turn"], memory["squares"]
         g = blend(ok, g, 0.0)
         rule = self.option("h0")
+        on_host = type(F) is Tensor and F.is_cpu
+        # on the host the ring's place is known for free and its row is a view
+        row = F.select(-2, int(turn)) if on_host else F.index_select(-2, turn).squeeze(-2)
         if rule == "fifo":
             # a square is rounded alike when it enters and when it leaves: nothing of it stays
-            left = F.index_select(-2, turn).squeeze(-2)
-            squares.add_(g * g).sub_(left.mul_(left).mul_(held.index_select(-1, turn))).clamp_(min=0)
+            squares.add_(g * g).sub_((row * row).mul_(held.index_select(-1, turn))).clamp_(min=0)
         elif rule == "adagrad":
             squares.add_(g * g)
         else:
             squares.mul_(0.99).add_(g * g, alpha=0.01)
-        F.index_copy_(-2, turn, g.unsqueeze(-2))
+        if on_host:
+            row.copy_(g)
+        else:
+            F.index_copy_(-2, turn, g.unsqueeze(-2))
         held.index_copy_(-1, turn, col(ok.to(held.dtype)))
         turn.add_(1).remainder_(self.option("mF"))
 
