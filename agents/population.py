@@ -25,7 +25,7 @@ from optimizers.members import keep_members
 from routing_env import Problem, rules
 from routing_env.device_env import TensorRouting
 
-__all__ = ["Population"]
+__all__ = ["CURVES", "Population", "make_population_optimizer", "note_passes"]
 
 CURVES = ("routed", "wirelength", "overflow", "reward", "step")
 """what is kept of every pass; ``step`` counts the member's moves up to its end"""
@@ -199,21 +199,7 @@ class Population:
 
     def poll(self) -> list[int]:
         """Note the passes that ended since the last call; the members that ended one."""
-        state, totals = self.env.tables["state"].cpu(), self.env.tables["totals"].cpu()
-        columns = [rules.PASSES, rules.LAST_ROUTED, rules.LAST_LOGGED, rules.LAST_OVERFLOW, rules.LAST_PLAYED]
-        ended = []
-        for place, (passes, routed, wirelength, overflow, step) in enumerate(state[:, columns].tolist()):
-            curves = self.history[place]
-            known = len(curves["routed"])
-            if passes == known:
-                continue
-            if passes > known + 1:
-                raise RuntimeError(f"member {place} ended {passes - known} passes since the last poll")
-            reward = float(totals[place, rules.LAST_REWARD])
-            for name, value in zip(CURVES, (routed, wirelength, overflow, reward, step), strict=True):
-                curves[name].append(value)
-            ended.append(place)
-        return ended
+        return note_passes(self.env, self.history)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the members; what the others were is forgotten."""
@@ -250,6 +236,29 @@ class Population:
         self.connections.copy_(state["connections"])
         self.moves, self.updates = state["moves"], state["updates"]
         self.history = [{name: list(one[name]) for name in CURVES} for one in state["history"]]
+
+
+def note_passes(env: TensorRouting, history: list[dict[str, list[float]]]) -> list[int]:
+    """Add the passes that ended since the last call to the curves of each problem; the problems that ended one.
+
+    Raises:
+        RuntimeError: a problem ended two passes since the last call.
+    """
+    state, totals = env.tables["state"].cpu(), env.tables["totals"].cpu()
+    columns = [rules.PASSES, rules.LAST_ROUTED, rules.LAST_LOGGED, rules.LAST_OVERFLOW, rules.LAST_PLAYED]
+    ended = []
+    for place, (passes, routed, wirelength, overflow, step) in enumerate(state[:, columns].tolist()):
+        curves = history[place]
+        known = len(curves["routed"])
+        if passes == known:
+            continue
+        if passes > known + 1:
+            raise RuntimeError(f"problem {place} ended {passes - known} passes since the last call")
+        reward = float(totals[place, rules.LAST_REWARD])
+        for name, value in zip(CURVES, (routed, wirelength, overflow, reward, step), strict=True):
+            curves[name].append(value)
+        ended.append(place)
+    return ended
 
 
 def make_population_optimizer(

@@ -73,6 +73,7 @@ def _unroutable(problem: Problem) -> bool:
 
 def netlists(name: str, folder: Path) -> list[dict[str, Any]]:
     """A row a netlist of a set: what the routers reach and what is proven; made once and kept."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{Path(name).name}-netlists.jsonl"
     if path.exists():
         return records.read_rows(path)
