@@ -3,7 +3,7 @@
 python -m benchmarks.walkers nets50 --seeds 1
 
 random   any move that changes something, all equally likely
-greedy   a move towards the target if there is one, else a change of layer, else any; ties, and one move in 20, at random
+greedy   a move towards the target if there is one, else a change of layer, else any; one move in 20 at random
 
 Rows have the form of the study's, so that its tables hold them.
 """
