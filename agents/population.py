@@ -80,7 +80,10 @@ class Population:
                 self.replay.fill(place, rows[-config.replay :])
         self.draws = Draws(seeds, device)
         options = dict(config.optimizer_options)
-        first = config.learning_rate or options.pop("lr", None) or optimizers.default_lr(config.optimizer)
+        if (config.learning_rate is not None or learning_rates is not None) and "lr" in options:
+            raise ValueError("give the learning rate once: learning_rate or the optimizer's option lr")
+        own = options.pop("lr", None)
+        first = config.learning_rate or (optimizers.default_lr(config.optimizer) if own is None else own)
         rates = [first] * many if learning_rates is None else list(learning_rates)
         self.first_rates = torch.tensor(rates, dtype=dtype, device=device)
         self.optimizer = make_population_optimizer(config.optimizer, self._padded(), self.first_rates, options)

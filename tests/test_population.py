@@ -301,6 +301,13 @@ def test_the_published_preset_knows_the_settings_of_its_optimizers():
     assert (replay.filled > 8_000).all()
 
 
+def test_the_learning_rate_is_given_once():
+    given = population(option=("lr=0.02",))
+    assert given.first_rates.tolist() == pytest.approx([0.02] * MANY)
+    with pytest.raises(ValueError, match="give the learning rate once"):
+        population(option=("lr=0.02",), learning_rate=0.01)
+
+
 def test_unknown_presets_are_refused():
     with pytest.raises(ValueError, match="no preset 'publishd'; did you mean 'published'"):
         preset("publishd")
