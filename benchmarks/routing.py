@@ -22,8 +22,8 @@ import tyro
 from agents import records
 from agents.config import TrainConfig, parse_options
 from agents.jobs import Job, JobError, run_jobs
-from agents.members import Member, check_memory
-from agents.presets import PRESETS, preset
+from agents.members import Member, check_device, check_memory, same_settings
+from agents.presets import preset
 from benchmarks.baselines import ROUTERS
 from routing_env import Problem, official_score, read_problem, write_solution
 from routing_env.generators.published import published_set
@@ -136,16 +136,28 @@ def study(
 
     Returns:
         The rows of each arm, netlist by netlist and seed by seed.
+
+    Raises:
+        ValueError: no such set or device, kept rows of other settings, or no memory for the populations.
+        JobError: a run ended with an error.
     """
+    check_device(device)
     results.mkdir(parents=True, exist_ok=True)
     problems, _ = problem_set(name)
     bounds = {row["metrics"]["netlist"]: row["metrics"]["bound"] for row in netlists(name, results)}
+    if list(bounds) != [one.name for one in problems]:
+        kept = results / f"{Path(name).name}-netlists.jsonl"
+        raise ValueError(f"{kept}: bounds of other netlists than those of {name}; choose another folder of results")
     problems = problems[:count]
     members = [Member(one, one.name, seed, bound=bounds[one.name]) for seed in seeds for one in problems]
     jobs: list[Job] = []
     places: dict[str, list[int]] = {}
     known = {label: read(results / f"{Path(name).name}-{label}.jsonl.gz") for label in arms}
     for label, config in arms.items():
+        if any(not same_settings(row["settings"], config) for row in known[label]):
+            raise ValueError(
+                f"{results / Path(name).name}-{label}.jsonl.gz: rows of other settings; take another label"
+            )
         have = {(row["metrics"]["netlist"], row["seed"]) for row in known[label]}
         missing = [one for one in members if (one.netlist, one.seed) not in have]
         for k in range(0, len(missing), shard):
@@ -230,8 +242,6 @@ def main() -> int:
     if asked.passes is not None:
         changes["passes"] = asked.passes
     try:
-        if asked.preset not in PRESETS:
-            raise ValueError(f"no preset {asked.preset!r}; there are: {', '.join(PRESETS)}")
         arms = {
             f"{asked.preset}-{name}{asked.label}": preset(asked.preset, name, **changes) for name in asked.optimizers
         }
