@@ -7,7 +7,7 @@ rows.jsonl        one row a member, in their order, written when the last has en
 routes/           the best pass of each member as a contest solution
 weights.pt        the networks as they were when their members ended; ``read_networks`` makes them callable
 progress.json     passes made so far, for whoever watches
-tensorboard/      mean and quartiles over the members
+tensorboard/      mean and quartiles over the members, of those that ended early their last pass
 
 A member ends after its last pass or, with ``stop_at_bound``, with the first pass that makes all connections at the
 proven bound: no later pass can be better. Members that ended are taken out of the population when they are a quarter
@@ -164,7 +164,7 @@ class _Run:
         self.started = (time.perf_counter(), time.process_time())
         self.population = self._build(state)
         self.curves: Any = None
-        self.drawn = min((len(one["routed"]) for one in self.population.history), default=0)
+        self.drawn = self._passes_of_all()
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -205,7 +205,9 @@ class _Run:
             for place in population.poll():
                 if self.alive[place] not in self.rows and self._over(place):
                     self.rows[self.alive[place]] = self._row(place)
-                    self.weights[self.alive[place]] = [one.detach()[place].cpu() for one in population.net.params]
+                    self.weights[self.alive[place]] = [
+                        one.detach()[place].to("cpu", copy=True) for one in population.net.params
+                    ]
             self._draw()
             now = time.perf_counter()
             if now - told_at > 1.0:
@@ -285,17 +287,25 @@ class _Run:
         wall = self.spent[0] + time.perf_counter() - self.started[0]
         return wall, self.spent[1] + time.process_time() - self.started[1]
 
+    def _passes_of_all(self) -> int:
+        """Passes that every member has made; one that ended earlier is counted with its last pass from then on."""
+        going = [len(one["routed"]) for one, member in zip(self.population.history, self.alive, strict=True)
+                 if member not in self.rows]  # fmt: skip
+        return min(going) if going else max(row["metrics"]["passes"] for row in self.rows.values())
+
     def _draw(self) -> None:
-        """Curves of the passes that all members under way have made."""
-        lengths = [len(one["routed"]) for one in self.population.history]
-        while self.drawn < min(lengths):
-            if self.curves is not None:
-                for name in ("routed", "wirelength", "overflow", "reward"):
-                    found = torch.tensor([one[name][self.drawn] for one in self.population.history]).double()
-                    low, middle, high = torch.quantile(found, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-                    for kind, value in (("mean", float(found.mean())), ("lower quartile", low), ("median", middle),
-                                        ("upper quartile", high)):  # fmt: skip
-                        self.curves.add_scalar(f"{name}/{kind}", value, self.drawn + 1)
+        """Curves over all members."""
+        if self.curves is None or self.drawn >= (known := self._passes_of_all()):
+            return
+        lines: dict[int, Any] = dict(zip(self.alive, self.population.history, strict=True))
+        lines |= {member: row["metrics"]["curve"] for member, row in self.rows.items()}
+        while self.drawn < known:
+            for name in ("routed", "wirelength", "overflow", "reward"):
+                found = torch.tensor([float(one[name][: self.drawn + 1][-1]) for one in lines.values()]).double()
+                low, middle, high = torch.quantile(found, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+                for kind, value in (("mean", float(found.mean())), ("lower quartile", low), ("median", middle),
+                                    ("upper quartile", high)):  # fmt: skip
+                    self.curves.add_scalar(f"{name}/{kind}", value, self.drawn + 1)
             self.drawn += 1
 
     def _tell(self) -> None:
