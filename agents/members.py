@@ -104,6 +104,7 @@ def run_members(
     torch.set_num_threads(1)  # the matrices are tiny; more threads only wait for each other
     with alone(folder):
         if (done := finished(folder, members, config)) is not None:
+            (folder / "checkpoint.pt").unlink(missing_ok=True)  # of a run that was killed between the two
             return done
         run = _Run(members, config, folder, stop_at_bound, device, task, label or config.optimizer, tensorboard)
         with _asked_to_stop() as asked, run:

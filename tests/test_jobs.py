@@ -138,9 +138,9 @@ def test_a_worker_that_is_killed_is_begun_again(expected, tmp_path, monkeypatch)
                     one.kill()
 
     Looks(monkeypatch, kill)
-    found = run_jobs(jobs(tmp_path, passes=150), processes=1, quiet=True)
+    found = run_jobs(jobs(tmp_path, passes=80), processes=1, quiet=True)
     assert len(killed) == 2
-    assert flat(found) == expected(150)
+    assert flat(found) == expected(80)
 
 
 def test_a_worker_that_is_lost_again_and_again_is_given_up(tmp_path, monkeypatch):
@@ -158,14 +158,14 @@ def test_an_interrupt_leaves_checkpoints_to_go_on_from(expected, tmp_path, monke
             os.kill(workers()[0].pid, signal.SIGINT)
             raise KeyboardInterrupt
 
-    made = [dataclasses.replace(job, checkpoint_seconds=0.5) for job in jobs(tmp_path, passes=150)]
+    made = [dataclasses.replace(job, checkpoint_seconds=0.5) for job in jobs(tmp_path, passes=80)]
     with monkeypatch.context() as patch:
         Looks(patch, interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_jobs(made, processes=1, quiet=True)
     assert not workers()
     assert (tmp_path / "part0" / "checkpoint.pt").exists()
-    assert flat(run_jobs(made, processes=2, quiet=True)) == expected(150)
+    assert flat(run_jobs(made, processes=2, quiet=True)) == expected(80)
 
 
 PARENT = """
@@ -451,7 +451,7 @@ def test_a_command_killed_at_random_moments_goes_on_twenty_times_of_twenty(files
     settings += ["--processes", 1, "--shard", 2, "--checkpoint-seconds", 0.2]
 
     def run_for(folder, seconds):
-        """Run the command; so many seconds after its first shard began kill its process group. Whether it was killed."""
+        """Run the command; kill its group so many seconds after its first shard began. Whether it was killed."""
         command = [sys.executable, "-m", "scripts.train_population", files, *settings, "--folder", folder]
         with (tmp_path / "said.txt").open("w") as said:
             process = subprocess.Popen(
