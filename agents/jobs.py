@@ -184,8 +184,10 @@ def _on_ray(jobs: Sequence[Job], processes: int, address: str | None, watch: _Wa
     waiting: dict[Any, Job] = {}
     try:
         work = ray.remote(num_cpus=1, max_retries=TRIES - 1, retry_exceptions=False)(Job.run)
-        # a worker of another machine has another current folder
-        waiting = {work.remote(dataclasses.replace(job, folder=job.folder.resolve())): job for job in jobs}
+        for job in jobs:
+            there = dataclasses.replace(job, folder=job.folder.resolve())  # current folders differ between machines
+            gpus = int(job.device.startswith("cuda"))  # what is not asked for cannot be seen
+            waiting[work.options(num_gpus=gpus).remote(there)] = job
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=1.0)
             watch.look()

@@ -81,7 +81,9 @@ def train_population(
     Raises:
         ValueError: the folder is of other settings, the population does not fit into memory, or a value has no sense.
     """
-    _check(config, seeds, learning_rates, processes, shard, device)
+    _check(config, seeds, learning_rates, processes, shard)
+    if address is None:  # a cluster has devices and memory of its own
+        check_device(device)
     netlists = read_netlists(names)
     asked = json.loads(
         json.dumps(
@@ -97,7 +99,7 @@ def train_population(
         raise ValueError(f"{folder}: there is a population of other {', '.join(other)}; choose another folder")
     members = _members(netlists, seeds, learning_rates, {})
     at_once = sorted(map(len, parts(members, processes, shard)), reverse=True)[:processes]
-    if address is None:  # a cluster's memory is not this machine's
+    if address is None:
         largest = max((problem for _, problem in netlists), key=lambda one: (math.prod(one.shape), len(one.nets)))
         check_memory(sum(at_once), largest, config, device)
     if not begun:
@@ -125,9 +127,7 @@ def train_population(
     return rows
 
 
-def _check(
-    config: TrainConfig, seeds: int, learning_rates: Sequence[float], processes: int, shard: int, device: str
-) -> None:
+def _check(config: TrainConfig, seeds: int, learning_rates: Sequence[float], processes: int, shard: int) -> None:
     for name, number in (("seeds", seeds), ("processes", processes), ("shard", shard)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
@@ -139,7 +139,6 @@ def _check(
     for name, instead in own.items():
         if getattr(config, name) != getattr(TrainConfig(), name):
             raise ValueError(f"--{name} is of a single agent; {instead}")
-    check_device(device)
 
 
 def _differing(kept: dict[str, Any], asked: dict[str, Any]) -> list[str]:

@@ -141,7 +141,8 @@ def study(
         ValueError: no such set or device, kept rows of other settings, or no memory for the populations.
         JobError: a run ended with an error.
     """
-    check_device(device)
+    if address is None:  # a cluster has devices and memory of its own
+        check_device(device)
     results.mkdir(parents=True, exist_ok=True)
     problems, _ = problem_set(name)
     bounds = {row["metrics"]["netlist"]: row["metrics"]["bound"] for row in netlists(name, results)}
@@ -165,7 +166,7 @@ def study(
             where = folder / f"{Path(name).name}-{label}-{part[0].netlist}-{part[0].seed}-{len(part)}"
             places.setdefault(label, []).append(len(jobs))
             jobs.append(Job(where, part, config, label=label, stop_at_bound=stop_at_bound, device=device))
-    for job in jobs:
+    for job in jobs if address is None else ():
         check_memory(min(processes, len(jobs)) * len(job.members), job.members[0].problem, job.config, device)
     found = run_jobs(jobs, processes=processes, engine=engine, address=address, quiet=quiet)
     for label, mine in places.items():

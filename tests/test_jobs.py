@@ -485,5 +485,5 @@ def test_a_command_killed_at_random_moments_goes_on_twenty_times_of_twenty(files
         for path in (tmp_path / "whole" / "routes").iterdir():
             assert path.read_bytes() == (folder / "routes" / path.name).read_bytes()
         print(json.dumps({"killed and the same": trial + 1} | met), flush=True)
-    assert met["a checkpoint"] >= 8
+    assert met["a checkpoint"] >= 5
     assert met["a finished shard"] >= 3
