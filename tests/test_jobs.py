@@ -445,10 +445,11 @@ def test_a_study_that_cannot_be_is_refused_in_one_line(arguments, named, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_command_killed_at_random_moments_goes_on_twenty_times_of_twenty(files, tmp_path):
+@pytest.mark.parametrize(("shard", "trials"), [(64, 20), (2, 5)])
+def test_a_command_killed_at_random_moments_goes_on_every_time(shard, trials, files, tmp_path):
     (files / "9.gr").unlink()
     settings = [100 if before == "--passes" else one for before, one in zip((0, *SETTINGS), SETTINGS, strict=False)]
-    settings += ["--processes", 1, "--shard", 2, "--checkpoint-seconds", 0.2]
+    settings += ["--processes", 1, "--shard", shard, "--checkpoint-seconds", 0.2]
 
     def run_for(folder, seconds):
         """Run the command; kill its group so many seconds after its first shard began. Whether it was killed."""
@@ -470,20 +471,22 @@ def test_a_command_killed_at_random_moments_goes_on_twenty_times_of_twenty(files
     files_of = {path: path.stat().st_mtime for path in (tmp_path / "whole").rglob("*")}
     lasted = max(files_of.values()) - files_of[tmp_path / "whole" / "shard-0" / "lock"]
     rng, met = random.Random(0), {"a checkpoint": 0, "a finished shard": 0}
-    for trial in range(20):
+    for trial in range(trials):
         folder = tmp_path / f"cut{trial}"
-        killed = run_for(folder, rng.uniform(0, 0.9) * lasted)
+        killed = run_for(folder, rng.uniform(0.05, 0.8) * lasted)
         assert killed, "it is killed on its way"
         met["a checkpoint"] += any(folder.glob("*/checkpoint.pt"))
         met["a finished shard"] += any(folder.glob("*/rows.jsonl"))
         assert not run_for(folder, None)
         assert rows_of(folder) == rows_of(tmp_path / "whole"), f"trial {trial}"
-        for shard in ("shard-0", "shard-1"):
-            kept = [torch.load(base / shard / "weights.pt", weights_only=True) for base in (tmp_path / "whole", folder)]
+        for one in (tmp_path / "whole").glob("shard-*"):
+            kept = [
+                torch.load(base / one.name / "weights.pt", weights_only=True) for base in (tmp_path / "whole", folder)
+            ]
             assert kept[0]["members"] == kept[1]["members"]
             assert all(torch.equal(a, b) for a, b in zip(kept[0]["params"], kept[1]["params"], strict=True))
         for path in (tmp_path / "whole" / "routes").iterdir():
             assert path.read_bytes() == (folder / "routes" / path.name).read_bytes()
         print(json.dumps({"killed and the same": trial + 1} | met), flush=True)
-    assert met["a checkpoint"] >= 5
-    assert met["a finished shard"] >= 3
+    assert met["a checkpoint"] >= (15 if shard == 64 else 0)
+    assert met["a finished shard"] >= (0 if shard == 64 else 1)
