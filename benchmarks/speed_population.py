@@ -4,9 +4,11 @@
 
 An update is one gradient step of one agent on a batch of 32, with the move before it: choice of the move, environment,
 replay and target network. Times are processor times of one process with one thread, so that other processes beside it
-spoil less. The arithmetic limit is what the core could do if it did nothing but the matrix products of a
-method with one gradient an update (aSNAQ takes two): their rate, shape by shape with all members at once, in the same
-run.
+spoil less.
+
+Two limits of the core are measured beside them, both for a method with one gradient an update (aSNAQ takes two): the
+rate of large matrix products divided by the operations of an update, and the rate of the products of an update
+themselves, shape by shape with all members at once, which also has to move the members' weights.
 """
 
 from __future__ import annotations
@@ -61,6 +63,10 @@ def population_agents() -> Iterator[Measure]:
                 f"{method}, 64 agents as a population", "updates/s", population(method, 64), other, against,
                 {"kind": "population-agents", "method": method, "members": 64, "against": against},
             )  # fmt: skip
+    yield Measure(
+        "matrix products of 512 x 512, in updates", "updates/s", core, None, "-",
+        {"kind": "population-core", "flops": flops(settings("adam"), 12)},
+    )  # fmt: skip
     for members in MEMBERS:
         for method in METHODS if members <= 1024 else METHODS[:1]:
             config = settings(method)
@@ -166,6 +172,16 @@ def limit(members: int) -> Callable[[], float]:
     return rate
 
 
+def core() -> float:
+    """Updates a second at the rate of large matrix products."""
+    x, out = torch.rand(512, 512), torch.empty(512, 512)
+    start = time.process_time()
+    for _ in range(20):
+        torch.mm(x, x, out=out)
+    rate = 20 * 2 * 512**3 / (time.process_time() - start)
+    return rate / flops(settings("adam"), 12)
+
+
 def points(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float, float]]]:
     """(members, updates a second, those of the products alone) by method, members rising; the last row of a point."""
     found: dict[str, dict[int, tuple[float, float]]] = {}
@@ -185,6 +201,9 @@ def draw(rows: Sequence[dict[str, Any]], ax: Axes) -> None:
     if found:
         line = next(iter(found.values()))
         ax.plot([one[0] for one in line], [one[2] for one in line], "k--", label="the matrix products alone")
+    cores = [row["metrics"]["ours"] for row in rows if row["settings"].get("kind") == "population-core"]
+    if cores:
+        ax.axhline(cores[-1], color="black", linestyle=":", label="matrix products of 512 x 512")
     ax.set(xscale="log", yscale="log", xlabel="agents of a population", ylabel="updates a second on one core")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)

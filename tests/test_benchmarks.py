@@ -224,12 +224,15 @@ def test_growth_of_populations_is_read_and_drawn_from_rows():
         return {"settings": settings, "metrics": {"ours": ours, "other": other}}
 
     rows = [row("adam", 4, 1.0, 2.0), row("adam", 4, 30.0, 90.0), row("adam", 1, 10.0, 40.0)]
+    rows += [{"settings": {"kind": "population-core"}, "metrics": {"ours": 99.0}}]
     rows += [row("asnaq", 1, 5.0, 40.0), _grown("asnaq", "n", 10, None, 99.0)]
     found = speed_population.points(rows)
     assert found == {"adam": [(1, 10.0, 40.0), (4, 30.0, 90.0)], "asnaq": [(1, 5.0, 40.0)]}
     ax = Figure().subplots()
     speed_population.draw(rows, ax)
-    assert [line.get_label() for line in ax.lines] == ["adam", "asnaq", "the matrix products alone"]
+    assert [line.get_label() for line in ax.lines] == [
+        "adam", "asnaq", "the matrix products alone", "matrix products of 512 x 512",
+    ]  # fmt: skip
     np.testing.assert_array_equal(ax.lines[2].get_xydata(), [(1, 40.0), (4, 90.0)])
 
 
