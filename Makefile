@@ -5,13 +5,14 @@ INSTALLED := .venv/installed
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test slow fast lint fuzz speed clean
+.PHONY: help demo test slow fast lint fuzz ray speed clean
 
 help:
 	@echo "make demo    a netlist, a trained router beside A*, negotiated routing and the proven bound, pictures"
 	@echo "make test    everything that has to hold: format, lint, types, tests, README"
 	@echo "make slow    the tests that need minutes"
 	@echo "make fuzz    a million malformed files through the readers"
+	@echo "make ray     jobs on a Ray cluster of this machine"
 	@echo "make speed   the speed table, ratios measured in one run"
 	@echo "make clean   remove what was made here"
 
@@ -44,6 +45,10 @@ slow: $(INSTALLED)
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	$(BIN)/python tests/fuzz_formats.py -runs=1000000
+
+ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
+	$(BIN)/python -m pytest tests/test_ray.py
 
 speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed

@@ -19,9 +19,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from agents import records
 from agents.config import TrainConfig
-from agents.members import Interrupted, Member, run_members
+from agents.members import Member, finished, run_members
 
 __all__ = ["Job", "JobError", "run_jobs"]
 
@@ -57,9 +56,12 @@ class Job:
         )  # fmt: skip
 
     def rows(self) -> list[dict[str, Any]] | None:
-        """The rows of all members, None while there are none."""
-        found = records.read_rows(self.folder / "rows.jsonl")
-        return found if len(found) == len(self.members) else None
+        """The rows of all members, None while there are none.
+
+        Raises:
+            ValueError: the folder's are of other members or settings.
+        """
+        return finished(self.folder, self.members, self.config)
 
 
 def run_jobs(
@@ -82,9 +84,11 @@ def run_jobs(
     Raises:
         JobError: a job ended with an error, or lost its worker too often.
         KeyboardInterrupt: interrupted; the jobs have written their checkpoints.
-        ValueError: two jobs have one folder, or there is no such engine.
+        ValueError: two jobs have one folder, a folder has rows of others, or there is no such engine.
     """
-    folders = [job.folder for job in jobs]
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}")
+    folders = [job.folder.resolve() for job in jobs]
     if len(set(folders)) < len(folders):
         raise ValueError("two jobs have the same folder")
     if engine not in ("local", "ray"):
@@ -137,7 +141,7 @@ class _Watch:
 def _work(job: Job, parent: int) -> None:
     try:
         job.run(parent)
-    except Interrupted:
+    except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception:
         (job.folder / "error.txt").write_text(traceback.format_exc())
@@ -186,9 +190,13 @@ def _on_ray(jobs: Sequence[Job], processes: int, address: str | None, watch: _Wa
     if begun:
         ray.init(address=address, num_cpus=None if address else processes, log_to_driver=False,
                  include_dashboard=False)  # fmt: skip
+    waiting: dict[Any, Job] = {}
     try:
         work = ray.remote(num_cpus=1, max_retries=TRIES - 1, retry_exceptions=False)(Job.run)
-        waiting = {work.remote(job): job for job in jobs}
+        for job in jobs:
+            there = dataclasses.replace(job, folder=job.folder.resolve())  # current folders differ between machines
+            gpus = int(job.device.startswith("cuda"))  # what is not asked for cannot be seen
+            waiting[work.options(num_gpus=gpus).remote(there)] = job
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=1.0)
             watch.look()
@@ -198,6 +206,11 @@ def _on_ray(jobs: Sequence[Job], processes: int, address: str | None, watch: _Wa
                     ray.get(one)
                 except ray.exceptions.RayError as error:
                     raise JobError(f"{job.folder}: {error}") from None
+    except BaseException:
+        for one in waiting:
+            ray.cancel(one)  # an interrupt in its worker, which writes its checkpoint; those that wait never begin
+        ray.wait(list(waiting), num_returns=len(waiting), timeout=60.0)
+        raise
     finally:
         if begun:
             ray.shutdown()

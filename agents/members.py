@@ -5,18 +5,24 @@ A folder holds
 checkpoint.pt     everything that the members under way need to go on with the same result
 rows.jsonl        one row a member, in their order, written when the last has ended
 routes/           the best pass of each member as a contest solution
+weights.pt        the networks as they were when their members ended; ``read_networks`` makes them callable
 progress.json     passes made so far, for whoever watches
-tensorboard/      mean and quartiles over the members
+tensorboard/      mean and quartiles over the members, of those that ended early their last pass
 
 A member ends after its last pass or, with ``stop_at_bound``, with the first pass that makes all connections at the
 proven bound: no later pass can be better. Members that ended are taken out of the population when they are a quarter
-of it.
+of it. An end is noticed at most ``Population.stride`` moves after the pass: weights and counters are of then.
+
+weights.pt holds plain tensors (``torch.load(weights_only=True)``): ``params``, weights (members, inputs, outputs) and
+biases (members, 1, outputs) layer by layer; ``members``, netlist and seed of each; ``sizes`` and ``dueling`` of
+``StackedMLP``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -33,10 +39,14 @@ import torch
 from agents import records
 from agents.allocator import keep_freed_memory
 from agents.config import TrainConfig
+from agents.networks import StackedMLP
 from agents.population import CURVES, Population
 from routing_env import Problem, official_score, rules, write_solution
 
-__all__ = ["Interrupted", "Member", "bytes_per_member", "check_memory", "run_members"]
+__all__ = [
+    "Interrupted", "Member", "bytes_per_member", "check_device", "check_memory", "finished", "read_networks",
+    "run_members",
+]  # fmt: skip
 
 GIB = 2**30
 
@@ -89,18 +99,42 @@ def run_members(
 
     Raises:
         Interrupted: by SIGINT or SIGTERM; the checkpoint is written.
-        ValueError: the checkpoint does not fit the settings.
+        ValueError: the checkpoint or the rows of the folder are of other members or settings.
     """
+    check_device(device)
     torch.set_num_threads(1)  # the matrices are tiny; more threads only wait for each other
     keep_freed_memory()
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        done = records.read_rows(folder / "rows.jsonl")
-        if len(done) == len(members):
+    with alone(folder):
+        if (done := finished(folder, members, config)) is not None:
+            (folder / "checkpoint.pt").unlink(missing_ok=True)  # of a run that was killed between the two
             return done
         run = _Run(members, config, folder, stop_at_bound, device, task, label or config.optimizer, tensorboard)
-        with _asked_to_stop() as asked:
+        with _asked_to_stop() as asked, run:
             return run.to_the_end(checkpoint_seconds, lambda: asked() or (parent not in (None, os.getppid())))
+
+
+def finished(folder: Path, members: Sequence[Member], config: TrainConfig) -> list[dict[str, Any]] | None:
+    """The rows of a folder whose members have all ended, None while there are none.
+
+    Raises:
+        ValueError: they are of other members or settings.
+    """
+    path = folder / "rows.jsonl"
+    rows = records.read_rows(path)
+    if not rows:
+        return None
+    found = [[row["metrics"]["netlist"], row["seed"]] for row in rows]
+    if found != [[one.netlist, one.seed] for one in members] or any(
+        not same_settings(row["settings"], config) for row in rows
+    ):
+        raise ValueError(f"{path}: rows of other members or settings; choose another folder")
+    return rows
+
+
+def same_settings(settings: dict[str, Any], config: TrainConfig) -> bool:
+    """Whether settings of rows are those of a config; those that only one of them knows are not looked at."""
+    asked = _json(dataclasses.asdict(config))
+    return all(asked[name] == value for name, value in settings.items() if name in asked and name not in NOT_OF_MEMBERS)
 
 
 class _Run:
@@ -112,6 +146,8 @@ class _Run:
         self.stop_at_bound, self.task, self.label = stop_at_bound, task, label
         self.settings = {n: v for n, v in dataclasses.asdict(config).items() if n not in NOT_OF_MEMBERS}
         self.rows: dict[int, dict[str, Any]] = {}
+        self.weights: dict[int, list[torch.Tensor]] = {}
+        """of the members that have ended"""
         self.alive = list(range(len(members)))
         self.spent = (0.0, 0.0)
         state: dict[str, Any] | None = None
@@ -119,20 +155,35 @@ class _Run:
         if self.saved.exists():
             state = _read(self.saved)
             plain = json.loads(state["plain"])
-            if plain["members"] != [[one.netlist, one.seed] for one in members] or plain["settings"] != _json(
-                self.settings
+            if (
+                plain["members"] != [[one.netlist, one.seed] for one in members]
+                or plain.get("described", self._described()) != self._described()
+                or plain["settings"] != _json(self.settings)
             ):
                 raise ValueError(f"{self.saved}: made by other members or settings; choose another folder")
             self.alive, self.spent = plain["alive"], tuple(plain["spent"])
             self.rows = {int(member): row for member, row in plain["rows"].items()}
+            self.weights = state.get("weights", {})
         self.started = (time.perf_counter(), time.process_time())
         self.population = self._build(state)
         self.curves: Any = None
-        self.drawn = min((len(one["routed"]) for one in self.population.history), default=0)
+        self.drawn = self._passes_of_all()
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=self.drawn + 1)
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.curves is not None:
+            self.curves.close()
+
+    def _described(self) -> str:
+        """Short for all that a checkpoint's members have to have in common with ours besides their names."""
+        parts = [(dataclasses.replace(one.problem, name=""), one.learning_rate) for one in self.members]
+        return hashlib.sha256(repr((parts, self.stop_at_bound)).encode()).hexdigest()[:16]
 
     def _build(self, state: dict[str, Any] | None) -> Population:
         chosen = [self.members[member] for member in self.alive]
@@ -144,8 +195,7 @@ class _Run:
             learning_rates=None if None in rates else rates, device=self.device,  # type: ignore[arg-type]
         )  # fmt: skip
         if state is not None:
-            made.load_state_dict(state["population"])
-            made.history = json.loads(state["plain"])["history"]
+            made.load_state_dict(state["population"] | {"history": json.loads(state["plain"])["history"]})
         return made
 
     def to_the_end(self, checkpoint_seconds: float, stop: Callable[[], bool]) -> list[dict[str, Any]]:
@@ -158,6 +208,9 @@ class _Run:
             for place in population.poll():
                 if self.alive[place] not in self.rows and self._over(place):
                     self.rows[self.alive[place]] = self._row(place)
+                    self.weights[self.alive[place]] = [
+                        one.detach()[place].to("cpu", copy=True) for one in population.net.params
+                    ]
             self._draw()
             now = time.perf_counter()
             if now - told_at > 1.0:
@@ -174,13 +227,22 @@ class _Run:
                 going += [place for place in range(len(self.alive)) if place not in going][: max(0, 2 - len(going))]
                 population.keep(going)
                 self.alive = [self.alive[place] for place in going]
-        rows = [self.rows[member] for member in range(len(self.members))]
+        rows: list[dict[str, Any]] = _json([self.rows[member] for member in range(len(self.members))])
+        self._keep_weights()
         records.write_rows(self.folder / "rows.jsonl", rows)
         self._tell()
-        if self.curves is not None:
-            self.curves.close()
         self.saved.unlink(missing_ok=True)
         return rows
+
+    def _keep_weights(self) -> None:
+        if len(self.weights) < len(self.members):
+            return  # some ended before a checkpoint that knew no weights
+        each = [self.weights[member] for member in range(len(self.members))]
+        net = self.population.net
+        _save(self.folder / "weights.pt", {
+            "params": [torch.stack(parts) for parts in zip(*each, strict=True)], "sizes": list(net.sizes),
+            "dueling": net.dueling, "members": [[one.netlist, one.seed] for one in self.members],
+        })  # fmt: skip
 
     def _over(self, place: int) -> bool:
         member, curves = self.members[self.alive[place]], self.population.history[place]
@@ -228,17 +290,25 @@ class _Run:
         wall = self.spent[0] + time.perf_counter() - self.started[0]
         return wall, self.spent[1] + time.process_time() - self.started[1]
 
+    def _passes_of_all(self) -> int:
+        """Passes that every member has made; one that ended earlier is counted with its last pass from then on."""
+        going = [len(one["routed"]) for one, member in zip(self.population.history, self.alive, strict=True)
+                 if member not in self.rows]  # fmt: skip
+        return min(going) if going else max(row["metrics"]["passes"] for row in self.rows.values())
+
     def _draw(self) -> None:
-        """Curves of the passes that all members under way have made."""
-        lengths = [len(one["routed"]) for one in self.population.history]
-        while self.drawn < min(lengths):
-            if self.curves is not None:
-                for name in ("routed", "wirelength", "overflow", "reward"):
-                    found = torch.tensor([one[name][self.drawn] for one in self.population.history]).double()
-                    low, middle, high = torch.quantile(found, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-                    for kind, value in (("mean", float(found.mean())), ("lower quartile", low), ("median", middle),
-                                        ("upper quartile", high)):  # fmt: skip
-                        self.curves.add_scalar(f"{name}/{kind}", value, self.drawn + 1)
+        """Curves over all members."""
+        if self.curves is None or self.drawn >= (known := self._passes_of_all()):
+            return
+        lines: dict[int, Any] = dict(zip(self.alive, self.population.history, strict=True))
+        lines |= {member: row["metrics"]["curve"] for member, row in self.rows.items()}
+        while self.drawn < known:
+            for name in ("routed", "wirelength", "overflow", "reward"):
+                found = torch.tensor([float(one[name][: self.drawn + 1][-1]) for one in lines.values()]).double()
+                low, middle, high = torch.quantile(found, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+                for kind, value in (("mean", float(found.mean())), ("lower quartile", low), ("median", middle),
+                                    ("upper quartile", high)):  # fmt: skip
+                    self.curves.add_scalar(f"{name}/{kind}", value, self.drawn + 1)
             self.drawn += 1
 
     def _tell(self) -> None:
@@ -262,10 +332,11 @@ class _Run:
         plain = {
             "members": [[one.netlist, one.seed] for one in self.members], "settings": self.settings,
             "alive": self.alive, "spent": self._seconds(), "rows": self.rows, "history": state.pop("history"),
+            "described": self._described(),
         }  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save({"population": state, "plain": json.dumps(plain)}, buffer)
-        records.write_atomically(self.saved, buffer.getvalue())
+        if self.curves is not None:
+            self.curves.flush()  # the run goes on with the passes after these
+        _save(self.saved, {"population": state, "plain": json.dumps(plain), "weights": self.weights})
 
 
 NOT_OF_MEMBERS = ("netlist", "seed", "environments", "checkpoint_seconds", "tensorboard")
@@ -276,17 +347,40 @@ def _json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def _save(path: Path, content: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    records.write_atomically(path, buffer.getvalue())
+
+
+def read_networks(folder: Path, device: str = "cpu") -> StackedMLP:
+    """The networks of a finished folder, in the order of its rows.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: there are none.
+    """
+    found = _read(folder / "weights.pt")
+    inputs, *hidden, outputs = found["sizes"]
+    net = StackedMLP(inputs, hidden, outputs - found["dueling"], seeds=[0], dueling=found["dueling"])
+    net.params = [one.to(device).requires_grad_() for one in found["params"]]
+    return net
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except OSError:
+        raise
     except Exception as error:  # torch names no errors of its own for damaged files
         raise ValueError(f"{path}: damaged checkpoint: {error!r}") from None
     return found
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process works in the folder, such as one whose parent was killed a moment ago."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -294,11 +388,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """While open, SIGINT and SIGTERM are a wish to stop, the second of them stops at once."""
+    """While open, SIGINT and SIGTERM are a wish to stop; the second of a kind stops at once.
+
+    A worker gets SIGINT from the terminal and then SIGTERM from its parent, which got SIGINT, too: that is one wish.
+    """
     wishes: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if wishes:
+        if number in wishes:
             raise KeyboardInterrupt
         wishes.append(number)
 
@@ -313,6 +410,23 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check_device(device: str) -> None:
+    """Whether populations can lie there.
+
+    Raises:
+        ValueError: it is no CPU or CUDA device, or torch sees no such device.
+    """
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        kind = None
+    if kind is None or kind.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is neither cpu nor cuda")
+    count = torch.cuda.device_count() if kind.type == "cuda" else 0
+    if kind.type == "cuda" and not 0 <= (kind.index or 0) < count:
+        raise ValueError(f"device {device!r}: torch sees {count or 'no'} CUDA device{'s' * (count > 1)}; take cpu")
 
 
 def bytes_per_member(problem: Problem, config: TrainConfig) -> dict[str, int]:
@@ -347,8 +461,9 @@ def check_memory(members: int, problem: Problem, config: TrainConfig, device: st
     """Bytes that a population takes, by part.
 
     Raises:
-        ValueError: the device has not that much free; the text says how much is needed for what.
+        ValueError: there is no such device, or it has not that much free; the text says how much is needed for what.
     """
+    check_device(device)
     parts = {name: members * size for name, size in bytes_per_member(problem, config).items()}
     on_gpu = torch.device(device).type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else _available()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from agents import records
 from agents.config import TrainConfig, problem_of
 from agents.jobs import Job, run_jobs
-from agents.members import Member, check_memory
+from agents.members import Member, alone, check_device, check_memory
 from routing_env import Problem
 from routing_env.routers import exact
 
@@ -78,8 +79,11 @@ def train_population(
         The rows, also in ``rows.jsonl``; routes are in ``routes/``.
 
     Raises:
-        ValueError: the folder is of other settings, or the population does not fit into memory.
+        ValueError: the folder is of other settings, the population does not fit into memory, or a value has no sense.
     """
+    _check(config, seeds, learning_rates, processes, shard)
+    if address is None:  # a cluster has devices and memory of its own
+        check_device(device)
     netlists = read_netlists(names)
     asked = json.loads(
         json.dumps(
@@ -90,38 +94,68 @@ def train_population(
         )
     )  # fmt: skip
     kept = folder / "config.json"
-    if kept.exists():
-        if json.loads(kept.read_text()) != asked:
-            raise ValueError(f"{folder}: there is a population of other settings; choose another folder")
-    else:
+    begun = kept.exists()
+    if begun and (other := _differing(json.loads(kept.read_text()), asked)):
+        raise ValueError(f"{folder}: there is a population of other {', '.join(other)}; choose another folder")
+    members = _members(netlists, seeds, learning_rates, {})
+    at_once = sorted(map(len, parts(members, processes, shard)), reverse=True)[:processes]
+    if address is None:
+        largest = max((problem for _, problem in netlists), key=lambda one: (math.prod(one.shape), len(one.nets)))
+        check_memory(sum(at_once), largest, config, device)
+    if not begun:
         folder.mkdir(parents=True, exist_ok=True)
-        records.write_atomically(kept, json.dumps(asked, indent=1).encode())
         records.write_atomically(folder / "command.txt", (" ".join(sys.argv) + "\n").encode())
+        records.write_atomically(kept, json.dumps(asked, indent=1).encode())
     proven = {label: _bound(problem) if bounds else None for label, problem in netlists}
-    members = [
-        Member(problem, label if not learning_rates else f"{label}-{rate:g}", seed, rate, proven[label])
-        for label, problem in netlists
-        for seed in range(seeds)
-        for rate in (learning_rates or (None,))
-    ]
+    members = _members(netlists, seeds, learning_rates, proven)
     jobs: list[Job] = []
     for part in parts(members, processes, shard):
         chosen = tuple(members[place] for place in part)
         jobs.append(Job(folder / f"shard-{len(jobs)}", chosen, config, stop_at_bound=bounds, device=device,
                         checkpoint_seconds=config.checkpoint_seconds, tensorboard=config.tensorboard))  # fmt: skip
-    at_once = sorted((len(job.members) for job in jobs), reverse=True)[:processes]
-    check_memory(sum(at_once), members[0].problem, config, device)
     found = run_jobs(jobs, processes=processes, engine=engine, address=address, quiet=quiet)
     places = [place for part in parts(members, processes, shard) for place in part]
     rows: list[dict[str, Any]] = [{}] * len(members)
     for place, row in zip(places, [row for one in found for row in one], strict=True):
         rows[place] = row
-    (folder / "routes").mkdir(exist_ok=True)
-    for job in jobs:
-        for path in (job.folder / "routes").glob("*.route"):
-            records.write_atomically(folder / "routes" / path.name, path.read_bytes())
-    records.write_rows(folder / "rows.jsonl", rows)
+    with alone(folder):
+        (folder / "routes").mkdir(exist_ok=True)
+        for job in jobs:
+            for path in (job.folder / "routes").glob("*.route"):
+                records.write_atomically(folder / "routes" / path.name, path.read_bytes())
+        records.write_rows(folder / "rows.jsonl", rows)
     return rows
+
+
+def _check(config: TrainConfig, seeds: int, learning_rates: Sequence[float], processes: int, shard: int) -> None:
+    for name, number in (("seeds", seeds), ("processes", processes), ("shard", shard)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    if any(not rate > 0 for rate in learning_rates):
+        raise ValueError(f"learning rates must be positive, got {', '.join(map(str, learning_rates))}")
+    if len({f"{rate:g}" for rate in learning_rates}) < len(learning_rates):
+        raise ValueError(f"learning rates that are alike: {', '.join(map(str, learning_rates))}")
+    own = {"netlist": "the netlists come first", "seed": "take --seeds", "environments": "take --seeds"}
+    for name, instead in own.items():
+        if getattr(config, name) != getattr(TrainConfig(), name):
+            raise ValueError(f"--{name} is of a single agent; {instead}")
+
+
+def _differing(kept: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Names of what differs, settings of the agents by their own names."""
+    one, other = (found | found["config"] for found in (kept, asked))
+    return sorted(name for name in one.keys() | other.keys() if name != "config" and one.get(name) != other.get(name))
+
+
+def _members(
+    netlists: Sequence[tuple[str, Problem]], seeds: int, rates: Sequence[float], bounds: dict[str, int | None]
+) -> list[Member]:
+    return [
+        Member(problem, label if not rates else f"{label}-{rate:g}", seed, rate, bounds.get(label))
+        for label, problem in netlists
+        for seed in range(seeds)
+        for rate in (rates or (None,))
+    ]
 
 
 def _bound(problem: Problem) -> int:

@@ -22,7 +22,7 @@ import tyro
 from agents import records
 from agents.config import TrainConfig, parse_options
 from agents.jobs import Job, JobError, run_jobs
-from agents.members import Member, check_memory
+from agents.members import Member, check_device, check_memory, same_settings
 from agents.presets import preset
 from benchmarks.baselines import ROUTERS
 from routing_env import Problem, official_score, read_problem, write_solution
@@ -137,23 +137,36 @@ def study(
 
     Returns:
         The rows of each arm, netlist by netlist and seed by seed.
+
+    Raises:
+        ValueError: no such set or device, kept rows of other settings, or no memory for the populations.
+        JobError: a run ended with an error.
     """
+    if address is None:  # a cluster has devices and memory of its own
+        check_device(device)
     results.mkdir(parents=True, exist_ok=True)
     problems, _ = problem_set(name)
     bounds = {row["metrics"]["netlist"]: row["metrics"]["bound"] for row in netlists(name, results)}
+    if list(bounds) != [one.name for one in problems]:
+        kept = results / f"{Path(name).name}-netlists.jsonl"
+        raise ValueError(f"{kept}: bounds of other netlists than those of {name}; choose another folder of results")
+    order = {one.name: place for place, one in enumerate(problems)}
     problems = problems[:count]
     members = [Member(one, one.name, seed, bound=bounds[one.name]) for seed in seeds for one in problems]
     jobs: list[Job] = []
-    order = {one.name: place for place, one in enumerate(problems)}
     known = {label: read(results / f"{Path(name).name}-{label}.jsonl.gz") for label in arms}
     for label, config in arms.items():
+        if any(not same_settings(row["settings"], config) for row in known[label]):
+            raise ValueError(
+                f"{results / Path(name).name}-{label}.jsonl.gz: rows of other settings; take another label"
+            )
         have = {(row["metrics"]["netlist"], row["seed"]) for row in known[label]}
         missing = [one for one in members if (one.netlist, one.seed) not in have]
         for k in range(0, len(missing), shard):
             part = tuple(missing[k : k + shard])
             where = folder / f"{Path(name).name}-{label}-{part[0].netlist}-{part[0].seed}-{len(part)}"
             jobs.append(Job(where, part, config, label=label, stop_at_bound=stop_at_bound, device=device))
-    for job in jobs:
+    for job in jobs if address is None else ():
         check_memory(min(processes, len(jobs)) * len(job.members), job.members[0].problem, job.config, device)
 
     def keep(job: Job, rows: list[dict[str, Any]]) -> None:

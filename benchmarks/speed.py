@@ -33,6 +33,7 @@ from benchmarks.growth import growths
 from benchmarks.measure import Measure, measured, write
 from benchmarks.plain_env import PlainRouting
 from benchmarks.speed_optimizers import lbfgs_iterations, populations, stochastic_steps
+from benchmarks.speed_population import population_agents
 from benchmarks.tables import text_table
 from routing_env import Problem, read_problem
 from routing_env.generators.published import published
@@ -242,6 +243,7 @@ MEASURES: dict[str, Callable[[], Iterator[Measure]]] = {
     "lbfgs": lbfgs_iterations,
     "stochastic": stochastic_steps,
     "population": populations,
+    "population-agents": population_agents,
     "growth": growths,
     "calls": closure_calls,
 }

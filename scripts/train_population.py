@@ -54,8 +54,8 @@ class Arguments:
 def main() -> int:
     """Run the command line."""
     try:
-        start = chosen_preset(sys.argv[1:])
-        asked = tyro.cli(Arguments, description=__doc__, default=Arguments(netlists=(), config=start or TrainConfig()))
+        start = chosen_preset(["--optimizer", "adam", *sys.argv[1:]]) or TrainConfig(optimizer="adam")
+        asked = tyro.cli(Arguments, description=__doc__, default=Arguments(netlists=(), config=start))
         rows = train_population(
             asked.netlists, asked.config, asked.folder, seeds=asked.seeds, learning_rates=asked.learning_rates,
             processes=asked.processes, shard=asked.shard, bounds=asked.bounds, engine=asked.engine,

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "scripts": {"routing_env", "optimizers", "agents", "benchmarks"},
 }
 STABLE_BASELINES = {f"agents/{name}.py" for name in ("double_dqn", "sb3_vec_env", "networks", "training")}
-STABLE_BASELINES |= {"benchmarks/speed.py"}  # times its stock DQN beside ours
+STABLE_BASELINES |= {"benchmarks/speed.py", "benchmarks/speed_population.py"}  # time its stock DQN beside ours
 
 
 def imported(source: str) -> set[str]:
