@@ -241,7 +241,7 @@ class _Run:
         net = self.population.net
         _save(self.folder / "weights.pt", {
             "params": [torch.stack(parts) for parts in zip(*each, strict=True)], "sizes": list(net.sizes),
-            "dueling": net.dueling, "members": [[one.netlist, one.seed] for one in self.members],
+            "dueling": self.config.dueling, "members": [[one.netlist, one.seed] for one in self.members],
         })  # fmt: skip
 
     def _over(self, place: int) -> bool:
