@@ -389,9 +389,10 @@ def test_a_study_has_all_rows_and_runs_nothing_twice(small_set, monkeypatch):
     arms = {"a": config(passes=3), "b": config(passes=3, optimizer="rmsprop")}
     ran = []
 
-    def told(jobs, **options):
+    def told(jobs, *, finished, **options):
         ran.append([(job.label, one.netlist, one.seed) for job in jobs for one in job.members])
-        return [job.run() for job in jobs]
+        for job in jobs:
+            finished(job, job.run())
 
     monkeypatch.setattr(routing, "run_jobs", told)
     first = study(arms=arms, seeds=[0], count=2, **small_set)
