@@ -25,7 +25,7 @@ def commands(name: str, arms: Arms, routers: Routers) -> list[str]:
     others = []
     ablations = [rows for label, rows in arms.items() if label.startswith("ablation-")]
     for label, rows in arms.items():
-        if label.startswith("ablation-"):
+        if label.startswith(("ablation-", "walker-")):
             continue
         if (found := _command(name, label, rows, routers)) is None:
             others.append(f"# {name}-{label}: {len(rows)} rows of another program")
@@ -35,6 +35,9 @@ def commands(name: str, arms: Arms, routers: Routers) -> list[str]:
     lines = [" ".join(filter(None, (a, "--optimizers", *mine, b))) for (a, b), mine in made.items()]
     if ablations:
         lines.append(_ablation(arms, [row for rows in ablations for row in rows]))
+    if walkers := [row for label, rows in arms.items() if label.startswith("walker-") for row in rows]:
+        words = _runs(walkers, walkers[0]["settings"]["passes"])
+        lines.append(f"python -m benchmarks.walkers {_place(name)} {shlex.join(words)}")
     return [*(_folded(line) for line in lines), *others]
 
 
@@ -75,8 +78,11 @@ def _command(name: str, label: str, rows: Sequence[Row], routers: Routers) -> tu
         words += ["--option", *option]
     if changes:
         words += ["--setting", *(f"{key}={_literal(value)}" for key, value in changes.items())]
-    place = name if name in SETS else f"FOLDER/{name}"
-    return optimizer, f"python -m benchmarks.routing {place} --preset {chosen}", shlex.join(words)
+    return optimizer, f"python -m benchmarks.routing {_place(name)} --preset {chosen}", shlex.join(words)
+
+
+def _place(name: str) -> str:
+    return name if name in SETS else f"FOLDER/{name}"
 
 
 def _folded(line: str) -> str:
