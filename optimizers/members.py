@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers._base import VectorOptimizer
-
 __all__ = ["keep_members"]
 
 
@@ -31,20 +29,13 @@ def keep_members(optimizer: torch.optim.Optimizer, params: list[Tensor], places:
     memory = _of(state["state"], many, places)
     memory.get("global", {}).pop("shape", None)
     options = {name: _of(value, many, places) for name, value in optimizer.param_groups[0].items() if name != "params"}
-    own = isinstance(optimizer, VectorOptimizer)
-    kept = {name: options[name] for name in optimizer.defaults if name in options} if own else options
     made: Any = type(optimizer)
-    found: torch.optim.Optimizer = made(params, **_accepted(optimizer, kept))
-    groups = [{**state["param_groups"][0], **{name: options[name] for name in options}}]
-    found.load_state_dict({"state": memory, "param_groups": groups})
-    if own:
-        vars(found).update({name: one for name, one in vars(optimizer).items() if name == "monitor"})
+    accepted = {name: value for name, value in options.items() if name in optimizer.defaults}  # a scheduler adds others
+    found: torch.optim.Optimizer = made(params, **accepted)
+    found.load_state_dict({"state": memory, "param_groups": [state["param_groups"][0] | options]})
+    if "monitor" in vars(optimizer):
+        vars(found)["monitor"] = vars(optimizer)["monitor"]
     return found
-
-
-def _accepted(optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that the optimizer was made with, without what torch adds to groups."""
-    return {name: value for name, value in options.items() if name in optimizer.defaults and name != "initial_lr"}
 
 
 def _of(memory: Any, many: int, places: Tensor) -> Any:
