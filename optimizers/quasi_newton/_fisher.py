@@ -94,8 +94,8 @@ class Fisher(QuasiNewton):
         F, held = self.memory["F"], self.memory["held"]
         weight = held / col(held.sum(-1).clamp(min=1)) if self.option("scale_y") == "mean" else held
         y = torch.empty_like(s)
-        for F, s, weight, part in self.near(F, s, weight, y):
-            combine(rows(F, s).mul_(weight), F, out=part)
+        for near, s_near, share, y_near in self.near(F, s, weight, y):
+            combine(rows(near, s_near).mul_(share), near, out=y_near)
         return y
 
     def near(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
