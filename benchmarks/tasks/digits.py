@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.experiment import Size
 from benchmarks.race import Method, Task, numbers
 
 __all__ = ["Digits", "pictures"]
@@ -59,10 +60,11 @@ class Digits(Task):
     """The population of trials."""
 
     name = "digits"
-    trials = 5
+    title = "Digits: mini-batches of 8 x 8 pictures"
     batches = math.ceil(1198 / BATCH)
-    full_steps = EPOCHS * batches
-    fast_steps = 2 * batches
+    sizes: ClassVar[dict[str, Size]] = {
+        "fast": Size(2 * batches, 2), "default": Size(EPOCHS * batches, 5), "full": Size(EPOCHS * batches, 5),
+    }  # fmt: skip
     methods: ClassVar[dict[str, Method]] = {
         "adam": Method("torch.adam", {"lr": 1e-3}, length=2),
         "obfgs": Method("obfgs", {"lr": BATCH / (BATCH + 2), "schedule": "robbins-monro", "tau": 10.0}),
@@ -73,7 +75,7 @@ class Digits(Task):
         "olmoq": Method("olmoq", {"lr": 1.0, "mu": 0.8, "m": 4, "schedule": "rsqrt"}),
     }
 
-    def __init__(self, seeds: Sequence[int], steps: int = full_steps) -> None:
+    def __init__(self, seeds: Sequence[int], steps: int = EPOCHS * batches) -> None:
         super().__init__(seeds, steps)
         self.x, self.t, self.test_x, self.test_t = pictures()
         members = [_Member(seed, len(self.x)) for seed in seeds]

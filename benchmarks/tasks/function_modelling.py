@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from benchmarks.experiment import Size
 from benchmarks.race import Method, Task, numbers
 
 __all__ = ["FunctionModelling", "scaled_points", "target"]
@@ -60,9 +61,10 @@ class FunctionModelling(Task):
     """The population of trials."""
 
     name = "function-modelling"
-    trials = 15
-    full_steps = 100_000
-    fast_steps = 2_000
+    title = "Function modelling: 22 weights"
+    sizes: ClassVar[dict[str, Size]] = {
+        "fast": Size(2_000, 2), "default": Size(100_000, 15), "full": Size(100_000, 15),
+    }  # fmt: skip
     tolerance = 1e-6
     methods: ClassVar[dict[str, Method]] = {
         "adagrad": Method("torch.adagrad", {"lr": 0.01, "initial_accumulator_value": 0.1}),
@@ -81,7 +83,7 @@ class FunctionModelling(Task):
         "amnaq": Method("amnaq", AUTHORS),
     }
 
-    def __init__(self, seeds: Sequence[int], steps: int = full_steps) -> None:
+    def __init__(self, seeds: Sequence[int], steps: int = 100_000) -> None:
         super().__init__(seeds, steps)
         self.x, self.t = scaled_points(400)
         first = torch.stack([first_weights(seed) for seed in seeds])  # (members, 22)
