@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.experiment import Size
+from benchmarks.pictures import draw_band, finish, save, styles
 from benchmarks.race import Method, Task, numbers
 
 __all__ = ["FunctionModelling", "scaled_points", "target"]
@@ -133,6 +136,32 @@ class FunctionModelling(Task):
                 }
             )
         return lines
+
+    @classmethod
+    def draw(cls, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+        """E on the training points by step."""
+        figure = Figure(figsize=(6, 4), layout="constrained", dpi=90)
+        ax = figure.subplots()
+        looks = styles(row["method"] for row in rows)
+        for label, look in looks.items():
+            curves = [row["metrics"]["curve"] for row in rows if row["method"] == label]
+            steps = max((curve["step"] for curve in curves), key=len)
+            draw_band(ax, steps, [curve["loss"] for curve in curves], look, label, middle="median")
+        ax.set(xscale="log", yscale="log", xlabel="step", ylabel="E on the training points, median of trials")
+        finish(ax)
+        return [save(figure, folder / f"{cls.name}-curves.png")]
+
+    @classmethod
+    def findings(cls, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Which means lie within the published range."""
+        within: list[str] = []
+        outside: list[str] = []
+        for label, (_, _, worst, _) in PUBLISHED.items():
+            losses = numbers([row for row in rows if row["method"] == label], "loss")
+            if losses:
+                (within if 1000 * statistics.fmean(losses) <= worst else outside).append(f"`{label}`")
+        said = f"Means within the published best to worst, or better: {', '.join(within) or 'none'}."
+        return [said + (f" Above it: {', '.join(outside)}." if outside else "")]
 
 
 def first_weights(seed: int) -> Tensor:
