@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.experiment import Size
+from benchmarks.pictures import draw_band, finish, save, styles
 from benchmarks.race import Method, Task, numbers
 
 __all__ = ["FunctionModelling", "scaled_points", "target"]
@@ -60,9 +64,10 @@ class FunctionModelling(Task):
     """The population of trials."""
 
     name = "function-modelling"
-    trials = 15
-    full_steps = 100_000
-    fast_steps = 2_000
+    title = "Function modelling: 22 weights"
+    sizes: ClassVar[dict[str, Size]] = {
+        "fast": Size(2_000, 2), "default": Size(100_000, 15), "full": Size(100_000, 15),
+    }  # fmt: skip
     tolerance = 1e-6
     methods: ClassVar[dict[str, Method]] = {
         "adagrad": Method("torch.adagrad", {"lr": 0.01, "initial_accumulator_value": 0.1}),
@@ -81,7 +86,7 @@ class FunctionModelling(Task):
         "amnaq": Method("amnaq", AUTHORS),
     }
 
-    def __init__(self, seeds: Sequence[int], steps: int = full_steps) -> None:
+    def __init__(self, seeds: Sequence[int], steps: int = 100_000) -> None:
         super().__init__(seeds, steps)
         self.x, self.t = scaled_points(400)
         first = torch.stack([first_weights(seed) for seed in seeds])  # (members, 22)
@@ -131,6 +136,32 @@ class FunctionModelling(Task):
                 }
             )
         return lines
+
+    @classmethod
+    def draw(cls, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+        """E on the training points by step."""
+        figure = Figure(figsize=(6, 4), layout="constrained", dpi=90)
+        ax = figure.subplots()
+        looks = styles(row["method"] for row in rows)
+        for label, look in looks.items():
+            curves = [row["metrics"]["curve"] for row in rows if row["method"] == label]
+            steps = max((curve["step"] for curve in curves), key=len)
+            draw_band(ax, steps, [curve["loss"] for curve in curves], look, label, middle="median")
+        ax.set(xscale="log", yscale="log", xlabel="step", ylabel="E on the training points, median of trials")
+        finish(ax)
+        return [save(figure, folder / f"{cls.name}-curves.png")]
+
+    @classmethod
+    def findings(cls, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Which means lie within the published range."""
+        within: list[str] = []
+        outside: list[str] = []
+        for label, (_, _, worst, _) in PUBLISHED.items():
+            losses = numbers([row for row in rows if row["method"] == label], "loss")
+            if losses:
+                (within if 1000 * statistics.fmean(losses) <= worst else outside).append(f"`{label}`")
+        said = f"Means within the published best to worst, or better: {', '.join(within) or 'none'}."
+        return [said + (f" Above it: {', '.join(outside)}." if outside else "")]
 
 
 def first_weights(seed: int) -> Tensor:
