@@ -59,6 +59,8 @@ class Task(Experiment):
 
     tolerance: ClassVar[float] = 0.0
     stacked: ClassVar[bool] = True
+    score: ClassVar[str] = "loss"
+    """the metric that tuning makes small"""
     methods: ClassVar[dict[str, Method]]
     """by label, with the published settings"""
 
@@ -99,11 +101,15 @@ class Task(Experiment):
 
     @classmethod
     def method(cls, label: str) -> Method:
-        """A method by label, or an optimizer by name, which then runs with its default options.
+        """A method by label, with ``-tuned`` after it by its own tuning, or an optimizer by name with default options.
 
         Raises:
             ValueError: there is none; the text names the nearest.
         """
+        if label.endswith("-tuned"):
+            from benchmarks.task_tuning import tuned
+
+            return tuned(cls, label.removesuffix("-tuned"))
         if label in cls.methods:
             return cls.methods[label]
         if label in optimizers.names():
