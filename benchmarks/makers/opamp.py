@@ -38,10 +38,14 @@ BATCH = 250
 
 def draw(count: int, rng: np.random.Generator) -> dict[str, Array]:
     """``SIZES`` of designs, each (count,)."""
-    found = {name: np.exp(rng.uniform(*np.log(ends), count)) for name, ends in RANGES.items()}
-    factor = np.exp(rng.uniform(-np.log(BALANCE), np.log(BALANCE), count))
+    found = {name: _log_uniform(rng, low, high, count) for name, (low, high) in RANGES.items()}
+    factor = _log_uniform(rng, 1 / BALANCE, BALANCE, count)
     found["w6"] = factor * 2 * found["w3"] * found["w7"] / found["w5"]
     return {name: np.array([float(f"{one:.5g}") for one in found[name]]) for name in SIZES}
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float, count: int) -> Array:
+    return np.exp(rng.uniform(np.log(low), np.log(high), count))
 
 
 def make(count: int, seed: int, *, quiet: bool = True) -> tuple[dict[str, Array], Counter[str]]:
