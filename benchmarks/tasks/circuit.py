@@ -135,7 +135,7 @@ class Circuit(Task):
                     "test x 1000": _three(1000 * one for one in numbers(mine, "test_loss")),
                     "published test": _three(test) if test else "-",
                     "CR %": f"{100 * statistics.fmean(one is not None for one in reached):.1f}",
-                    "published CR": rate,
+                    "published CR": None if rate is None else f"{rate:g}",
                     "epochs": round(statistics.fmean(whole)),
                     "published epochs": epochs,
                     "gradients": round(statistics.fmean(row["evaluations"]["gradients"] for row in mine)),
@@ -153,11 +153,12 @@ class Circuit(Task):
             losses = [[None if one is None else 1000 * one for one in curve["loss"]] for curve in curves]
             draw_band(ax, curves[0]["step"], losses, look, label)
         ax.axhline(1000 * enough(), color="#888888", linewidth=0.8, linestyle=":", label="converged")
-        ax.set(yscale="log", xlabel="epoch", ylabel="E x 1000 on the training designs, mean and quartiles of trials")
+        ax.set(yscale="log", xlabel="epoch", ylabel="E x 1000 on training designs", ylim=(25, 400))
         ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 3, 5)))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
-        finish(ax)
+        finish(ax, legend=False)
+        ax.legend(frameon=False, fontsize=7, ncols=2)
         return [save(figure, folder / f"{cls.name}-curves.png")]
 
     @classmethod
