@@ -16,7 +16,7 @@ from benchmarks.opamp import BEHAVIOUR, SIZES, shipped, simulate
 from benchmarks.paired import compare, holm
 from benchmarks.race import run
 from benchmarks.tasks import circuit
-from benchmarks.tasks._circuit_points import TRAIN, enough, points
+from benchmarks.tasks._circuit_designs import TRAIN, enough, scaled_designs
 from benchmarks.tasks.circuit import ORDER, PUBLISHED, Circuit
 from benchmarks.tasks.opamp_proposals import MARGINS, OpampProposals, asked, looked_up, measured, requests
 
@@ -26,7 +26,7 @@ needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="need
 def test_training_designs_fill_the_scale_and_sizes_come_back_from_it():
     designs = shipped()
     for scale in ("logarithms", "lengths"):
-        known = points(scale)
+        known = scaled_designs(scale)
         assert (len(known.x), len(known.t)) == (1500, 1500)
         for one in (known.x[:TRAIN], known.t[:TRAIN]):
             torch.testing.assert_close(one.amin(0), -torch.ones(one.shape[1], dtype=torch.float64))
@@ -34,22 +34,23 @@ def test_training_designs_fill_the_scale_and_sizes_come_back_from_it():
         for name, values in known.sizes(known.t[:TRAIN].mT).items():
             np.testing.assert_allclose(values, designs[name][:TRAIN], rtol=1e-12)
     x = np.interp(designs["gain"], [designs["gain"][:TRAIN].min(), designs["gain"][:TRAIN].max()], [-1, 1])
-    np.testing.assert_allclose(points().x[:TRAIN, 0].numpy(), x[:TRAIN], atol=1e-12)
+    np.testing.assert_allclose(scaled_designs().x[:TRAIN, 0].numpy(), x[:TRAIN], atol=1e-12)
     u = np.log(designs["ugb"])
-    np.testing.assert_allclose(points().x[:, 1].numpy(), 2 * (u - u[:TRAIN].min()) / np.ptp(u[:TRAIN]) - 1, atol=1e-12)
+    bandwidth = 2 * (u - u[:TRAIN].min()) / np.ptp(u[:TRAIN]) - 1
+    np.testing.assert_allclose(scaled_designs().x[:, 1].numpy(), bandwidth, atol=1e-12)
     with pytest.raises(ValueError, match="did you mean 'lengths'"):
-        points("length")
+        scaled_designs("length")
 
 
 def test_lengths_are_never_negative():
     far = torch.full((len(SIZES), 3), -9.0, dtype=torch.float64)
     for scale in ("logarithms", "lengths"):
-        assert all((one > 0).all() for one in points(scale).sizes(far).values())
+        assert all((one > 0).all() for one in scaled_designs(scale).sizes(far).values())
 
 
 def test_a_member_is_a_network_of_torch_with_226_weights():
     task = Circuit([3, 8])
-    x, t = points().x[:TRAIN], points().t[:TRAIN]
+    x, t = scaled_designs().x[:TRAIN], scaled_designs().t[:TRAIN]
     losses = task.losses(0, 0)
     losses.sum().backward()
     for member in range(2):
@@ -62,7 +63,7 @@ def test_a_member_is_a_network_of_torch_with_226_weights():
         torch.testing.assert_close(losses[member], loss)
         own = torch.cat([one.grad[member].flatten() for one in task.params])
         torch.testing.assert_close(own, torch.cat([one.grad.flatten() for one in network.parameters()]))
-        test_loss = nn.functional.mse_loss(network(points().x[TRAIN:]), points().t[TRAIN:]) / 2
+        test_loss = nn.functional.mse_loss(network(scaled_designs().x[TRAIN:]), scaled_designs().t[TRAIN:]) / 2
         torch.testing.assert_close(task.measure()["test_loss"][member], test_loss.detach())
         assert 0.4 < max(one.abs().max() for one in network.parameters()) <= 0.5
 
@@ -86,7 +87,7 @@ def test_a_population_does_what_its_trials_do_alone(label):
 
 
 def test_a_trial_converges_at_a_quarter_of_the_error_of_constants():
-    t = points().t[:TRAIN].numpy()
+    t = scaled_designs().t[:TRAIN].numpy()
     constants = 0.5 * ((t - t.mean(0)) ** 2).mean()
     assert enough() == pytest.approx(constants / 4, rel=1e-12)
 
@@ -104,8 +105,8 @@ def test_the_table_counts_trials_that_converge_and_their_epochs():
     rows = [made("bfgs", 0, [bad, good, good]), made("bfgs", 1, [bad, None, bad]), made("other", 0, [good, bad, bad])]
     first, second = Circuit.table(rows)
     assert (first["CR %"], first["epochs"], first["published epochs"]) == ("50.0", 5, 200)
-    assert first["E x 1000"] == f"{1000 * enough():.1f} / {900 * enough():.1f} / {1100 * enough():.1f}"
-    assert first["published"] == "11.4 / 11.3 / 11.5"
+    assert first["E x 1000"] == f"{1000 * enough():.3g} / {900 * enough():.3g} / {1100 * enough():.3g}"
+    assert first["published"] == "11.35 / 11.29 / 11.46"
     assert (second["CR %"], second["epochs"], second["published"]) == ("100.0", 2, "-")
 
 
@@ -178,10 +179,10 @@ def test_a_look_up_meets_a_request_wherever_a_training_design_does():
             (designs["w1"][:TRAIN] == proposed["w1"][k]) & (designs["cc"][:TRAIN] == proposed["cc"][k])
         )
         assert place in fits or not len(fits)
-    scaled = points().scaled(asked(wanted)).numpy()
+    scaled = scaled_designs().scaled(asked(wanted)).numpy()
     nearest = looked_up("nearest", wanted)
     for k in range(0, 50, 7):
-        place = int(((points().x[:TRAIN].numpy() - scaled[k]) ** 2).sum(1).argmin())
+        place = int(((scaled_designs().x[:TRAIN].numpy() - scaled[k]) ** 2).sum(1).argmin())
         assert nearest["w6"][k] == designs["w6"][place]
 
 

@@ -24,21 +24,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-from torch import Tensor
 
 from benchmarks.experiment import Size
-from benchmarks.opamp import BEHAVIOUR, SIZES
 from benchmarks.paired import compare
 from benchmarks.pictures import draw_band, finish, save, styles
-from benchmarks.race import Method, Task, numbers
-from benchmarks.tasks._circuit_points import TRAIN, enough, points
+from benchmarks.race import Method, numbers
+from benchmarks.regression import Regression, three
+from benchmarks.tasks._circuit_designs import TRAIN, enough, scaled_designs
 
 __all__ = ["Circuit"]
 
-HIDDEN, EPOCHS = 20, 200
+EPOCHS = 200
 AUTHORS = {"line_search": "strong_wolfe", "rescale": False}
 """how the authors' program starts: a strong Wolfe search at the first step, H = I"""
 INF = AUTHORS | {"secant_norm": "inf"}
@@ -62,7 +60,7 @@ ORDER = (
 """the published order: the first of each pair has the smaller mean"""
 
 
-class Circuit(Task):
+class Circuit(Regression):
     """The population of trials."""
 
     name = "circuit"
@@ -70,6 +68,7 @@ class Circuit(Task):
     sizes: ClassVar[dict[str, Size]] = {
         "fast": Size(20, 2), "default": Size(EPOCHS, 30), "full": Size(EPOCHS, 30),
     }  # fmt: skip
+    hidden = 20
     methods: ClassVar[dict[str, Method]] = {
         "sgd": Method("torch.sgd", {"lr": 0.1}),
         "adagrad": Method("torch.adagrad", {"lr": 0.1, "initial_accumulator_value": 0.1}),
@@ -85,34 +84,9 @@ class Circuit(Task):
     }
 
     def __init__(self, seeds: Sequence[int], steps: int = EPOCHS, scale: str = "logarithms") -> None:
-        super().__init__(seeds, steps)
-        self.points = points(scale)
-        self.x, self.t = self.points.x[:TRAIN].mT, self.points.t[:TRAIN].mT  # (4, designs), (6, designs)
-        self.test = self.points.x[TRAIN:].mT, self.points.t[TRAIN:].mT
-        first = torch.stack([first_weights(seed) for seed in seeds])  # (members, 226)
-        shapes = [(HIDDEN, len(BEHAVIOUR)), (HIDDEN, 1), (len(SIZES), HIDDEN), (len(SIZES), 1)]
-        parts = first.split([a * b for a, b in shapes], 1)
-        self.params = [
-            part.reshape(-1, *shape).clone().requires_grad_() for part, shape in zip(parts, shapes, strict=True)
-        ]
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """Of every member, (members, 6, designs), for inputs (4, designs)."""
-        weight, bias, out_weight, out_bias = self.params
-        return torch.baddbmm(out_bias, out_weight, torch.sigmoid(weight @ x + bias))
-
-    def errors(self, x: Tensor, t: Tensor) -> Tensor:
-        """E of every member: (members,)."""
-        return 0.5 * (self.outputs(x) - t).square().mean((-2, -1))
-
-    def losses(self, step: int, call: int) -> Tensor:
-        """E on the training designs."""
-        return self.errors(self.x, self.t)
-
-    def measure(self) -> dict[str, Tensor]:
-        """E on training and test designs."""
-        with torch.no_grad():
-            return {"loss": self.errors(self.x, self.t), "test_loss": self.errors(*self.test)}
+        self.designs = scaled_designs(scale)
+        x, t = self.designs.x.mT, self.designs.t.mT  # (4, designs), (6, designs)
+        super().__init__(seeds, steps, (x[:, :TRAIN], t[:, :TRAIN]), (x[:, TRAIN:], t[:, TRAIN:]))
 
     def marks(self) -> set[int]:
         """Every second epoch."""
@@ -130,10 +104,10 @@ class Circuit(Task):
             lines.append(
                 {
                     "method": label,
-                    "E x 1000": _three(1000 * one for one in numbers(mine, "loss")),
-                    "published": _three(train) if train else "-",
-                    "test x 1000": _three(1000 * one for one in numbers(mine, "test_loss")),
-                    "published test": _three(test) if test else "-",
+                    "E x 1000": three(numbers(mine, "loss")),
+                    "published": _joined(train),
+                    "test x 1000": three(numbers(mine, "test_loss")),
+                    "published test": _joined(test),
                     "CR %": f"{100 * statistics.fmean(one is not None for one in reached):.1f}",
                     "published CR": None if rate is None else f"{rate:g}",
                     "epochs": round(statistics.fmean(whole)),
@@ -200,15 +174,5 @@ def _converged(row: dict[str, Any]) -> int | None:
     return next((step for step, loss in pairs if loss is not None and loss <= enough()), None)
 
 
-def first_weights(seed: int) -> Tensor:
-    """Weights (226,) of a trial, U(-0.5, 0.5)."""
-    generator = torch.Generator().manual_seed(seed)
-    count = HIDDEN * (len(BEHAVIOUR) + 1) + len(SIZES) * (HIDDEN + 1)
-    return torch.rand(count, generator=generator, dtype=torch.float64) - 0.5
-
-
-def _three(values: Any) -> str:
-    """Mean, best and worst; of three numbers, these."""
-    found = list(values)
-    shown = found if isinstance(values, tuple) else [statistics.fmean(found), min(found), max(found)]
-    return " / ".join(f"{one:.1f}" for one in shown)
+def _joined(published: Sequence[float] | None) -> str:
+    return "-" if published is None else " / ".join(f"{one:.4g}" for one in published)

@@ -5,7 +5,8 @@ published specification (above 1 MHz, 50 dB and 60 degrees). A network is asked 
 bandwidth and 4 degrees more, 5 % of power less. Of the test designs whose asked point lies inside the range of the
 training data these are the 50 that exceed the specification by least, in units of those margins. ngspice then says
 whether the proposed sizes work and exceed the published specification, and whether they are at least as good as the
-request in all four numbers, or in all but power.
+request in all four numbers, or in all but power. Shares are mean / least of the trials, deviations from the asked point
+medians of the requests, averaged over the trials.
 
 Many sizes give the same numbers, and a network learns their mean. Logarithms make that mean a good design: gain,
 bandwidth and power are nearly products of powers of the sizes, so equal numbers lie nearly on a plane of logarithms.
@@ -35,7 +36,7 @@ from agents import records
 from benchmarks.experiment import Experiment, Size
 from benchmarks.opamp import BEHAVIOUR, MISSING, SIZES, SPECIFICATION, Array, meets, shipped, simulate, works
 from benchmarks.race import run
-from benchmarks.tasks._circuit_points import TRAIN, points
+from benchmarks.tasks._circuit_designs import TRAIN, scaled_designs
 from benchmarks.tasks._opamp_pictures import draw_boxes, draw_scatter
 from benchmarks.tasks.circuit import EPOCHS, Circuit
 
@@ -52,7 +53,7 @@ def requests() -> dict[str, Array]:
     """``BEHAVIOUR`` of what is requested, each (50,)."""
     designs = shipped()
     tests = {name: designs[name][TRAIN:] for name in BEHAVIOUR}
-    inside = (points().scaled(asked(tests)).abs() <= 1).all(1).numpy()
+    inside = (scaled_designs().scaled(asked(tests)).abs() <= 1).all(1).numpy()
     places = np.flatnonzero(inside & (excess(tests) > 0))
     places = places[np.argsort(excess(tests)[places], kind="stable")][:REQUESTS]
     return {name: tests[name][places] for name in BEHAVIOUR}
@@ -97,7 +98,7 @@ class OpampProposals(Experiment):
     def chosen(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """The scale of the sizes; looks for ngspice."""
         found = super().chosen(options)
-        points(found["scale"])
+        scaled_designs(found["scale"])
         if shutil.which("ngspice") is None:
             raise FileNotFoundError(MISSING)
         return found
@@ -191,14 +192,15 @@ class Proposing(Circuit):
     def notes(self) -> list[dict[str, Any]]:
         """``proposed``: ``SIZES``, each (50,), of each member."""
         with torch.no_grad():
-            outputs = self.outputs(self.points.scaled(asked(requests())).mT)
-        return [{"proposed": self.points.sizes(one)} for one in outputs]
+            outputs = self.outputs(self.designs.scaled(asked(requests())).mT)
+        return [{"proposed": self.designs.sizes(one)} for one in outputs]
 
 
 def looked_up(label: str, requested: Mapping[str, Array]) -> dict[str, Array]:
     """``SIZES`` of training designs: the nearest to each asked point, or the nearest of those that meet the request."""
     designs = {name: values[:TRAIN] for name, values in shipped().items()}
-    distances = torch.cdist(points().scaled(asked(requested)), points().x[:TRAIN])  # (requests, designs)
+    known = scaled_designs()
+    distances = torch.cdist(known.scaled(asked(requested)), known.x[:TRAIN])  # (requests, designs)
     if label == "look-up":
         fits = _at_least(designs, {name: one[:, None] for name, one in requested.items()}, BEHAVIOUR)
         distances = distances + torch.from_numpy(np.where(fits, 0.0, 1e3))

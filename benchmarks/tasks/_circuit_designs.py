@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.opamp import BEHAVIOUR, SIZES, Array, shipped
 from routing_env.plugins import nearest
 
-__all__ = ["SCALES", "TRAIN", "Points", "enough", "points"]
+__all__ = ["SCALES", "TRAIN", "Designs", "enough", "scaled_designs"]
 
 TRAIN = 1000
 """designs that train, the first of the file"""
@@ -23,7 +23,7 @@ SCALES = ("logarithms", "lengths")
 """of the sizes: logarithms, or um and pF as they are"""
 
 
-class Points(NamedTuple):
+class Designs(NamedTuple):
     """Designs on the scale of the network, and the way back."""
 
     x: Tensor
@@ -52,7 +52,7 @@ class Points(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def points(scale: str = "logarithms") -> Points:
+def scaled_designs(scale: str = "logarithms") -> Designs:
     """All shipped designs.
 
     Args:
@@ -70,10 +70,10 @@ def points(scale: str = "logarithms") -> Points:
     for name, values in designs.items():
         known = np.log(values[:TRAIN]) if name in logarithmic else values[:TRAIN]
         ends[name] = (float(known.min()), float(known.max()))
-    empty = Points(torch.empty(0), torch.empty(0), ends, logarithmic)
+    empty = Designs(torch.empty(0), torch.empty(0), ends, logarithmic)
     return empty._replace(x=empty.scaled(designs), t=empty.scaled(designs, SIZES))
 
 
 def enough() -> float:
     """E at which a trial has converged: a quarter of the training error of the best constant outputs."""
-    return float(points().t[:TRAIN].var(0, correction=0).mean()) / 8
+    return float(scaled_designs().t[:TRAIN].var(0, correction=0).mean()) / 8
