@@ -7,28 +7,21 @@ Drawing functions take rows and an ``Axes`` and compute nothing beyond means, qu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from benchmarks import pictures
+from benchmarks.pictures import Style, finish
 from benchmarks.routing_tables import Arms, Routers, Row, curve, fully_routed, in_order, numbers
 
 __all__ = ["Style", "draw_curves", "draw_gaps", "draw_profile_of_gaps", "draw_profile_of_passes", "styles"]
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
-"""colours that colour-blind readers tell apart"""
-LINES = ("-", "--", ":", "-.")
-Style = dict[str, Any]
-
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
     """A colour and line for each arm, the same in every picture; after seven arms the lines change."""
-    return {
-        label: {"color": COLOURS[k % len(COLOURS)], "linestyle": LINES[k // len(COLOURS) % len(LINES)]}
-        for k, label in enumerate(in_order(labels))
-    }
+    return pictures.styles(in_order(labels))
 
 
 def draw_curves(
@@ -52,7 +45,7 @@ def draw_curves(
     if ends:
         low, high = min(one for one, _ in ends), max(one for _, one in ends)
         ax.set_ylim(low, high + max(1e-9, 0.04 * (high - low)))
-    _finish(ax, legend)
+    finish(ax, legend=legend)
 
 
 def draw_profile_of_passes(ax: Axes, arms: Arms, looks: dict[str, Style]) -> None:
@@ -61,7 +54,7 @@ def draw_profile_of_passes(ax: Axes, arms: Arms, looks: dict[str, Style]) -> Non
         passes = min(row["settings"]["passes"] for row in rows)
         _stairs(ax, [row["metrics"]["first_full"] for row in rows], passes, label, looks[label])
     ax.set(xlabel="pass", ylabel="runs fully routed by then")
-    _finish(ax)
+    finish(ax)
 
 
 def draw_profile_of_gaps(ax: Axes, arms: Arms, routers: Routers, looks: dict[str, Style], most: float = 10.0) -> None:
@@ -69,7 +62,7 @@ def draw_profile_of_gaps(ax: Axes, arms: Arms, routers: Routers, looks: dict[str
     for label, rows in arms.items():
         _stairs(ax, [numbers(row, routers)["gap"] for row in rows], most, label, looks[label])
     ax.set(xlabel="wirelength above the bound, %", ylabel="runs within that")
-    _finish(ax)
+    finish(ax)
 
 
 def _stairs(ax: Axes, values: Sequence[float | None], end: float, label: str, look: Style) -> None:
@@ -97,11 +90,4 @@ def draw_gaps(ax: Axes, arms: Arms, routers: Routers, looks: dict[str, Style]) -
             box.set(facecolor=looks[label]["color"], alpha=0.5)
         ax.set_xticks(range(1, len(names) + 1), names, rotation=30, ha="right", fontsize=7)
     ax.set(ylabel="wirelength above the bound, %")
-    _finish(ax)
-
-
-def _finish(ax: Axes, legend: bool = True) -> None:
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-    if legend and ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=7)
+    finish(ax)

@@ -1,4 +1,4 @@
-"""Optimizers raced on a task: what has no row yet is run, all seeds of a method as one population.
+"""Optimizers raced on a task: an experiment whose methods are optimizers, all seeds of one as one population.
 
 A task is a population of small problems, one a seed: parameters stacked along a leading axis, one loss a member. First
 weights and batch orders come from the seed alone, so every method of a trial starts and is fed equally.
@@ -11,27 +11,22 @@ it: a member's results do not depend on its neighbours.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import inspect
-import json
 import math
-import pkgutil
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import benchmarks.tasks
 import optimizers
 from agents import records
+from benchmarks.experiment import Experiment, Size
 from routing_env.plugins import nearest
 
-__all__ = ["Method", "Task", "numbers", "pick", "race", "run", "tasks"]
+__all__ = ["Method", "Task", "numbers", "run"]
 
 NOT_ELEMENTWISE = ("torch.lbfgs", "torch.adafactor")
 """torch's optimizers that mix the entries of a parameter: stacked members would feel each other"""
@@ -50,19 +45,22 @@ class Method:
     """how many times the task's steps"""
 
 
-class Task(ABC):
-    """Members of a population, one a seed; float64.
+class Task(Experiment):
+    """Members of a population, one a seed.
+
+    Subclasses take the keywords of ``scale`` and of ``options`` besides. Their ``params`` are each (members, ...), of
+    one dtype; a task of networks that do not stack well says ``stacked = False`` and gets one seed at a time, still
+    with a leading axis of length 1.
 
     Args:
         seeds: one a member.
         steps: the last step.
     """
 
-    name: ClassVar[str]
-    trials: ClassVar[int]
-    full_steps: ClassVar[int]
-    fast_steps: ClassVar[int]
     tolerance: ClassVar[float] = 0.0
+    stacked: ClassVar[bool] = True
+    score: ClassVar[str] = "loss"
+    """the metric that tuning makes small"""
     methods: ClassVar[dict[str, Method]]
     """by label, with the published settings"""
 
@@ -87,10 +85,68 @@ class Task(ABC):
     def marks(self) -> set[int]:
         """Numbers of steps after which the curve is measured."""
 
+    def notes(self) -> list[dict[str, Any]]:
+        """What else a member's row keeps of its last weights, such as outputs to be drawn: one a member."""
+        return [{} for _ in self.params[0]]
+
     @classmethod
-    @abstractmethod
-    def table(cls, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """A line a method, measured beside published, from rows of the full length."""
+    def labels(cls) -> list[str]:
+        """The methods with published settings."""
+        return list(cls.methods)
+
+    @classmethod
+    def check(cls, label: str) -> None:
+        """Whether there is such a method or optimizer."""
+        cls.method(label)
+
+    @classmethod
+    def method(cls, label: str) -> Method:
+        """A method by label, with ``-tuned`` after it by its own tuning, or an optimizer by name with default options.
+
+        Raises:
+            ValueError: there is none; the text names the nearest.
+        """
+        if label.endswith("-tuned"):
+            from benchmarks.task_tuning import tuned
+
+            return tuned(cls, label.removesuffix("-tuned"))
+        if label in cls.methods:
+            return cls.methods[label]
+        if label in optimizers.names():
+            return Method(label)
+        there = [*cls.methods, *optimizers.names()]
+        raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
+
+    @classmethod
+    def settings(cls, label: str, size: Size, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The optimizer with its options, the length, and the task's own arguments where it has any."""
+        method = cls.method(label)
+        found = {"optimizer": method.optimizer, "options": method.options, "steps": cls.length(label, size),
+                 "tolerance": cls.tolerance}  # fmt: skip
+        own = {**size.scale, **options}
+        return found | ({"task": own} if own else {})
+
+    @classmethod
+    def length(cls, label: str, size: Size) -> int:
+        """The last step of a method's trials."""
+        return round(size.steps * cls.method(label).length)
+
+    @classmethod
+    def together(cls, label: str) -> bool:
+        """Whether the optimizer has a form for populations, and the task too."""
+        return cls.stacked and _is_population(cls.method(label).optimizer)
+
+    @classmethod
+    def run(
+        cls, label: str, seeds: Sequence[int], size: Size, options: Mapping[str, Any], *, quiet: bool = True
+    ) -> list[dict[str, Any]]:
+        """A row a seed."""
+        task = cls(seeds, cls.length(label, size), **size.scale, **options)
+        settings = cls.settings(label, size, options)
+        return [
+            records.row(task=cls.name, method=label, settings=settings, seed=seed, trial=seed, **ended)
+            for seed, ended in zip(seeds, run(task, cls.method(label), label=label, quiet=quiet), strict=True)
+        ]
 
 
 def numbers(rows: Sequence[dict[str, Any]], metric: str) -> list[float]:
@@ -98,101 +154,16 @@ def numbers(rows: Sequence[dict[str, Any]], metric: str) -> list[float]:
     return [math.inf if row["metrics"][metric] is None else row["metrics"][metric] for row in rows]
 
 
-def tasks() -> list[str]:
-    """Every task that can be raced."""
-    found = (module.name for module in pkgutil.iter_modules(benchmarks.tasks.__path__) if module.name[0] != "_")
-    return sorted(name for name in found if _kind(name))
-
-
-def pick(name: str) -> type[Task]:
-    """The class of a task.
-
-    Raises:
-        ValueError: no such task; the text names the nearest one.
-    """
-    name = name.replace("-", "_")
-    if name not in tasks():
-        raise ValueError(f"no task {name!r}{nearest(name, tasks())}; there are: {', '.join(tasks())}")
-    kind = _kind(name)
-    assert kind is not None
-    return kind
-
-
-def _kind(name: str) -> type[Task] | None:
-    module = importlib.import_module(f"benchmarks.tasks.{name}")
-    first = getattr(module, module.__all__[0], None)
-    return first if inspect.isclass(first) and issubclass(first, Task) else None
-
-
-def race(
-    kind: type[Task], labels: Sequence[str], seeds: Sequence[int], path: Path, *, fast: bool = False, quiet: bool = True
-) -> list[dict[str, Any]]:
-    """Run what is not in a file of rows yet and append it.
-
-    Args:
-        kind: the task.
-        labels: methods of the task, or names of optimizers, which then run with their default options.
-        seeds: one a trial.
-        path: the file of rows.
-        fast: the task's short length.
-        quiet: no progress bar.
-
-    Returns:
-        The rows asked for, old and new.
-
-    Raises:
-        ValueError: no such method.
-    """
-    chosen = {label: _method(kind, label) for label in labels}
-    known = {_key(row): row for row in records.read_rows(path)}
-    asked = []
-    for label, method in chosen.items():
-        steps = round((kind.fast_steps if fast else kind.full_steps) * method.length)
-        keys = {seed: _key(_stub(kind, label, method, seed, steps)) for seed in seeds}
-        missing = [seed for seed in seeds if keys[seed] not in known]
-        alone = not _is_population(method.optimizer)
-        for together in [[seed] for seed in missing] if alone else [missing] if missing else []:
-            for row in run(kind(together, steps), label, method, quiet=quiet):
-                records.append_row(path, row)
-                known[_key(row)] = row
-        asked += [known[key] for key in keys.values()]
-    return asked
-
-
-def _method(kind: type[Task], label: str) -> Method:
-    if label in kind.methods:
-        return kind.methods[label]
-    if label in optimizers.names():
-        return Method(label)
-    there = [*kind.methods, *optimizers.names()]
-    raise ValueError(f"{kind.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
-
-
 def _is_population(name: str) -> bool:
     return name not in NOT_ELEMENTWISE and getattr(optimizers.pick(name), "populations", True)
 
 
-def _stub(kind: type[Task], label: str, method: Method, seed: int, steps: int) -> dict[str, Any]:
-    """What tells a row from others."""
-    settings = {
-        "optimizer": method.optimizer,
-        "options": method.options,
-        "steps": steps,
-        "tolerance": kind.tolerance,
-    }
-    return {"task": kind.name, "method": label, "settings": settings, "seed": seed}
-
-
-def _key(row: dict[str, Any]) -> str:
-    return json.dumps([row[name] for name in ("task", "method", "settings", "seed")], sort_keys=True)
-
-
-def run(task: Task, label: str, method: Method, *, quiet: bool = True) -> list[dict[str, Any]]:
+def run(task: Task, method: Method, *, label: str = "", quiet: bool = True) -> list[dict[str, Any]]:
     """One method on all members of a task.
 
     Returns:
-        A row a member. Seconds and evaluations are those of the whole population up to this member's end, and the
-        metric ``population`` says how many members that were.
+        What a row says of each member but its settings. Seconds and evaluations are those of the whole population up
+        to this member's end, and the metric ``population`` says how many members that were.
     """
     pool = _Pool(task, method)
     with tqdm(total=task.steps, desc=f"{task.name} {label}", disable=quiet) as bar:
@@ -202,10 +173,7 @@ def run(task: Task, label: str, method: Method, *, quiet: bool = True) -> list[d
             if pool.step % STILL == 0:
                 bar.set_postfix_str(f"loss {pool.loss:.3g}, {len(pool.ended)} ended", refresh=False)
     pool.end(pool.running, "limit")
-    return [
-        records.row(**_stub(type(task), label, method, seed, task.steps), trial=seed, **pool.ended[member])
-        for member, seed in enumerate(task.seeds)
-    ]
+    return [pool.ended[member] for member in range(len(task.seeds))]
 
 
 class _Pool:
@@ -268,7 +236,7 @@ class _Pool:
         if not members:
             return
         seconds = (time.perf_counter() - self.start[0], time.process_time() - self.start[1])
-        measured = self.measured()
+        measured, notes = self.measured(), self.task.notes()
         counters = self.optimizer.counters() if hasattr(self.optimizer, "counters") else {}
         norms = _rounded(self.norms)
         for member in members:
@@ -277,6 +245,7 @@ class _Pool:
             metrics: dict[str, Any] = {name: values[member] for name, values in measured.items()}
             metrics |= {"end": how, "gradient_norm": norms[place], "population": len(self.task.seeds)}
             metrics["curve"] = {"step": list(self.curve), **curve}
+            metrics |= notes[place]
             counts = {name: one[place] if isinstance(one, list) else one for name, one in counters.items()}
             self.ended[member] = {
                 "step": self.step, "metrics": metrics, "counters": counts, "evaluations": dict(self.evaluations),

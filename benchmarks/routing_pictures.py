@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from PIL import Image
 
-from agents import records
 from benchmarks import figures
+from benchmarks.pictures import save
 from benchmarks.routing_tables import PUBLISHED_LIAO, Arms, read_arms, read_routers
 
 __all__ = ["MAIN", "compared_sets", "draw"]
@@ -18,8 +16,6 @@ __all__ = ["MAIN", "compared_sets", "draw"]
 MAIN = "nets50"
 """the set of the published table"""
 CURVES = ("published reward", "connections made, %")
-COLOURS = 128
-"""of a file, so that it stays small"""
 
 
 def compared_sets(arms: Mapping[str, Arms]) -> list[str]:
@@ -52,13 +48,4 @@ def draw(results: Path, folder: Path) -> list[Path]:
     figures.draw_profile_of_passes(left, arms[name], looks)
     figures.draw_profile_of_gaps(middle, arms[name], routers.get(name, {}), looks)
     figures.draw_gaps(right, arms[name], routers.get(name, {}), looks)
-    return [_save(curves, folder / "routing-curves.png"), _save(profile, folder / "routing-profile.png")]
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
-    if not path.exists() or path.read_bytes() != small.getvalue():
-        records.write_atomically(path, small.getvalue())
-    return path
+    return [save(curves, folder / "routing-curves.png"), save(profile, folder / "routing-profile.png")]

@@ -26,7 +26,7 @@ from agents.presets import preset
 from benchmarks.routing import RESULTS, problem_set
 from routing_env import Problem, rules
 
-__all__ = ["SPACES", "Space", "missing_connections", "tune", "tuned"]
+__all__ = ["SPACES", "Space", "missing_connections", "sampled_study", "tune", "tuned"]
 
 BOUND_MOVES = 60_000
 """moves after which a trial ends that does not learn"""
@@ -94,7 +94,7 @@ def tune(
         raise ValueError(f"no space to search for {optimizer!r}; there are: {', '.join(SPACES)}")
     space, task = SPACES[optimizer], "routing-tuning"
     known = {row["trial"]: row for row in records.read_rows(path) if row["method"] == optimizer}
-    study = _study()
+    study = sampled_study()
     for number in tqdm(range(trials), desc=optimizer, disable=quiet):
         trial = study.ask()
         rate = trial.suggest_float("learning_rate", space.low, space.high, log=True)
@@ -114,7 +114,12 @@ def tune(
     return [known[number] for number in range(trials)]
 
 
-def _study() -> Any:
+def sampled_study() -> Any:
+    """A study of optuna to be minimised, whose proposals depend on what it is told alone.
+
+    Raises:
+        ValueError: optuna is not installed.
+    """
     try:
         import optuna
     except ImportError:

@@ -1,10 +1,10 @@
-"""Race optimizers on a task and print the results beside the published ones.
+"""Run an experiment of the optimizers and print its results beside the published ones.
 
-python -m scripts.benchmark function_modelling --optimizers mnaq-0.8 mnaq-0.95 adam
+python -m scripts.benchmark function_modelling --optimizers mnaq-0.8 mnaq-0.95 adam --processes 2
 
 python -m scripts.benchmark digits --trials 3 --fast
 
-Rows are appended to a file. What is there already is not run again: an interrupted race goes on with the same command.
+Rows are appended to a file. What is there already is not run again: an interrupted run goes on with the same command.
 """
 
 from __future__ import annotations
@@ -12,29 +12,41 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import tyro
 
-from benchmarks.race import pick, race
+from agents.config import parse_options
+from benchmarks.experiment import Experiment, carry_out, pick
 from benchmarks.tables import text_table
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Race optimizers on a task."""
+    """Run an experiment."""
 
     task: tyro.conf.Positional[str]
-    """function_modelling or digits"""
+    """a file of benchmarks/tasks, such as function_modelling or digits"""
     optimizers: tuple[str, ...] = ()
-    """methods of the task with their published settings, or any optimizer's name; none for all the task's methods"""
+    """methods of the experiment with their settings, or any optimizer's name; none for all the experiment's methods"""
     trials: int | None = None
-    """seeds 0 to TRIALS - 1; none for the task's own number"""
+    """seeds 0 to TRIALS - 1; none for the number of the size"""
     fast: bool = False
-    """a short run, to see that it works; --full, the published length, is the default"""
+    """seconds, to see that it works"""
     full: bool = False
-    """the published length"""
+    """the published size; without this and --fast at most 30 minutes on two cores"""
+    option: tuple[str, ...] = ()
+    """options of the experiment as NAME=VALUE"""
     file: Path | None = None
     """file of rows; none for runs/TASK.jsonl"""
+    pictures: Path | None = None
+    """folder for the pictures; none for no pictures"""
+    processes: int = 1
+    """units (a method's seeds) at a time, one a core"""
+    engine: str = "local"
+    """local or ray"""
+    address: str | None = None
+    """of the Ray cluster"""
     quiet: bool = False
     """no progress bar"""
 
@@ -43,16 +55,11 @@ def main() -> int:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
-        if asked.fast and asked.full:
-            raise ValueError("--fast and --full exclude each other")
-        kind = pick(asked.task)
-        trials = kind.trials if asked.trials is None else asked.trials
-        if trials < 1:
-            raise ValueError(f"--trials must be at least 1, got {trials}")
-        labels = [label for text in asked.optimizers for label in text.split(",")] or list(kind.methods)
-        path = asked.file or Path("runs") / f"{kind.name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = race(kind, labels, range(trials), path, fast=asked.fast, quiet=asked.quiet)
+        kind, rows, path = _rows(asked)
+        pictures = []
+        if asked.pictures is not None:
+            asked.pictures.mkdir(parents=True, exist_ok=True)
+            pictures = kind.draw(rows, asked.pictures)
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,8 +67,32 @@ def main() -> int:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
     print(text_table(kind.table(rows)))
+    for sentence in kind.findings(rows):
+        print(f"\n{sentence}")
     print(f"\nrows: {path}")
+    for picture in pictures:
+        print(f"picture: {picture}")
     return 0
+
+
+def _rows(asked: Arguments) -> tuple[type[Experiment], list[dict[str, Any]], Path]:
+    if asked.fast and asked.full:
+        raise ValueError("--fast and --full exclude each other")
+    kind = pick(asked.task)
+    size = kind.sizes["fast" if asked.fast else "full" if asked.full else "default"]
+    if asked.trials is not None:
+        size = dataclasses.replace(size, trials=asked.trials)
+    if size.trials < 1:
+        raise ValueError(f"--trials must be at least 1, got {size.trials}")
+    labels = [label for text in asked.optimizers for label in text.split(",")] or kind.labels()
+    print(f"{kind.name}: {size}; the published size is {kind.sizes['full']}")
+    path = asked.file or Path("runs") / f"{kind.name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = carry_out(
+        kind, labels, range(size.trials), path, size=size, options=parse_options(asked.option),
+        processes=asked.processes, engine=asked.engine, address=asked.address, quiet=asked.quiet,
+    )  # fmt: skip
+    return kind, rows, path
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the routing study's section of docs/results.md and its pictures from the rows; nothing is trained.
+"""Write the routing study's section of docs/results.md, the gallery and all their pictures from rows; nothing is run.
 
 python -m scripts.figures
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import tyro
 
 from agents import records
+from benchmarks import gallery
 from benchmarks.routing import RESULTS
 from benchmarks.routing_pictures import draw
 from benchmarks.routing_report import replaced, section
@@ -27,6 +28,8 @@ class Arguments:
     """folder of the rows"""
     page: Path = Path("docs/results.md")
     """the page, with the two comments around the section; pictures go to pictures/ beside it"""
+    gallery: Path = Path("docs/gallery")
+    """folder of the gallery's page and pictures"""
 
 
 def main() -> int:
@@ -40,10 +43,12 @@ def main() -> int:
         drawn = draw(asked.results, pictures)
         if new != old:
             records.write_atomically(asked.page, new.encode())
+        drawn += gallery.draw(gallery.RESULTS, asked.gallery)
+        records.write_atomically(asked.gallery / "README.md", gallery.page(gallery.RESULTS, asked.gallery).encode())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for path in (asked.page, *drawn):
+    for path in (asked.page, asked.gallery / "README.md", *drawn):
         print(path)
     return 0
 

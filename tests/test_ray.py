@@ -11,6 +11,8 @@ from populations import config, members, without_times
 
 from agents import jobs as running
 from agents.jobs import Job, JobError, run_jobs
+from benchmarks.experiment import Size, carry_out
+from benchmarks.tasks.digits import Digits
 
 ray = pytest.importorskip("ray")
 
@@ -118,3 +120,12 @@ def test_an_interrupt_leaves_checkpoints_to_go_on_from(tmp_path, monkeypatch):
         assert (job.folder / "checkpoint.pt").stat().st_mtime == before, "it does not run on"
         assert job.rows() is None
     assert not made[2].folder.exists()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_experiments_have_the_rows_that_they_have_here(tmp_path):
+    asked = (Digits, ["adam", "torch.lbfgs"], range(2))
+    here = carry_out(*asked, tmp_path / "here", size=Size(3, 2))
+    there = carry_out(*asked, tmp_path / "there", size=Size(3, 2), engine="ray")
+    assert without_times(there) == without_times(here)
+    assert carry_out(*asked, tmp_path / "there", size=Size(3, 2), engine="ray") == there, "nothing is done twice"

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from agents import records
-from benchmarks.race import Method, pick, race, run, tasks
+from benchmarks.experiment import Size, carry_out, experiments, pick
+from benchmarks.race import Method, run
 from benchmarks.tasks import digits
 from benchmarks.tasks.digits import Digits
 from benchmarks.tasks.function_modelling import FunctionModelling, scaled_points
@@ -143,9 +144,9 @@ def test_first_weights_and_batches_depend_on_the_seed_alone(kind):
 def test_a_population_does_what_its_trials_do_alone(kind, label, members, steps, monkeypatch):
     monkeypatch.setattr(kind, "marks", lambda self: {1, 2, 3, 4, 10, 20})
     method = kind.methods[label]
-    together = run(kind(range(members), steps), label, method)
+    together = run(kind(range(members), steps), method)
     for seed in (0, members - 1):
-        (alone,) = run(kind([seed], steps), label, method)
+        (alone,) = run(kind([seed], steps), method)
         found, expected = (row["metrics"]["curve"] for row in (together[seed], alone))
         assert found["step"] == expected["step"] == [mark for mark in (1, 2, 3, 4, 10, 20) if mark <= steps]
         for metric in set(expected) - {"step"}:
@@ -158,21 +159,27 @@ def test_a_population_does_what_its_trials_do_alone(kind, label, members, steps,
 def test_members_go_on_as_before_when_others_have_ended(label, monkeypatch):
     method = FunctionModelling.methods[label]
     monkeypatch.setattr(FunctionModelling, "methods", {label: method})
-    norms = [row["metrics"]["gradient_norm"] for row in run(FunctionModelling(range(6), 12), label, method)]
+    norms = [row["metrics"]["gradient_norm"] for row in run(FunctionModelling(range(6), 12), method)]
     monkeypatch.setattr(FunctionModelling, "tolerance", sorted(norms)[2] * 1.0001)
-    together = run(FunctionModelling(range(6), 30), label, method)
+    together = run(FunctionModelling(range(6), 30), method)
     ends = [(row["step"], row["metrics"]["end"]) for row in together]
     assert len(set(ends)) > 1  # some end earlier than others
     for seed, row in enumerate(together):
-        (alone,) = run(FunctionModelling([seed], 30), label, method)
+        (alone,) = run(FunctionModelling([seed], 30), method)
         assert (alone["step"], alone["metrics"]["end"]) == ends[seed]
         np.testing.assert_allclose(alone["metrics"]["loss"], row["metrics"]["loss"], rtol=1e-6)
         assert len(row["metrics"]["curve"]["loss"]) == len(alone["metrics"]["curve"]["loss"])
 
 
 def test_every_method_of_a_trial_starts_equally(tmp_path, monkeypatch):
-    monkeypatch.setattr(FunctionModelling, "fast_steps", 3)
-    rows = race(FunctionModelling, ["adam", "rmsprop", "torch.sgd"], range(2), tmp_path / "rows", fast=True)
+    monkeypatch.setitem(FunctionModelling.sizes, "fast", Size(3, 2))
+    rows = carry_out(
+        FunctionModelling,
+        ["adam", "rmsprop", "torch.sgd"],
+        range(2),
+        tmp_path / "rows",
+        size=FunctionModelling.sizes["fast"],
+    )
     starts = FunctionModelling([0, 1]).losses(0, 0)
     first = torch.tensor([row["metrics"]["curve"]["loss"][0] for row in rows]).view(3, 2)
     assert first[0, 0] != first[1, 0]  # after one step methods differ, by little from where they started
@@ -181,10 +188,10 @@ def test_every_method_of_a_trial_starts_equally(tmp_path, monkeypatch):
 
 def test_a_row_has_the_fields_of_every_row_and_says_how_it_ended(tmp_path):
     path = tmp_path / "rows"
-    (row,) = race(Digits, ["adam"], [1], path, fast=True)
+    (row,) = carry_out(Digits, ["adam"], [1], path, size=Digits.sizes["fast"])
     assert set(row) == set(ROW)
     assert (row["task"], row["method"], row["seed"], row["trial"]) == ("digits", "adam", 1, 1)
-    steps = 2 * Digits.fast_steps
+    steps = 2 * Digits.sizes["fast"].steps
     assert (row["step"], row["metrics"]["end"], row["settings"]["steps"]) == (steps, "limit", steps)
     assert row["evaluations"] == {"losses": 0, "gradients": steps}
     assert row["settings"]["options"] == Digits.methods["adam"].options
@@ -194,62 +201,62 @@ def test_a_row_has_the_fields_of_every_row_and_says_how_it_ended(tmp_path):
 
 def test_what_has_a_row_is_not_run_again(tmp_path):
     path = tmp_path / "rows"
-    race(Digits, ["adam"], [0, 2], path, fast=True)
+    carry_out(Digits, ["adam"], [0, 2], path, size=Digits.sizes["fast"])
     before = path.read_text()
-    rows = race(Digits, ["adam"], [0, 1, 2], path, fast=True)
+    rows = carry_out(Digits, ["adam"], [0, 1, 2], path, size=Digits.sizes["fast"])
     assert path.read_text().startswith(before)
     assert [row["seed"] for row in records.read_rows(path)] == [0, 2, 1]
     assert [row["seed"] for row in rows] == [0, 1, 2]
-    again = race(Digits, ["adam"], [0, 1, 2], path, fast=True)
+    again = carry_out(Digits, ["adam"], [0, 1, 2], path, size=Digits.sizes["fast"])
     assert [row["wall_seconds"] for row in again] == [row["wall_seconds"] for row in rows]
 
 
 def test_another_length_or_setting_is_another_row(tmp_path, monkeypatch):
     path = tmp_path / "rows"
-    race(Digits, ["adam"], [0], path, fast=True)
+    carry_out(Digits, ["adam"], [0], path, size=Digits.sizes["fast"])
     monkeypatch.setitem(Digits.methods, "adam", Method("torch.adam", {"lr": 2e-3}, length=2))
-    race(Digits, ["adam"], [0], path, fast=True)
-    monkeypatch.setattr(Digits, "fast_steps", 19)
-    race(Digits, ["adam"], [0], path, fast=True)
+    carry_out(Digits, ["adam"], [0], path, size=Digits.sizes["fast"])
+    monkeypatch.setitem(Digits.sizes, "fast", Size(19, 2))
+    carry_out(Digits, ["adam"], [0], path, size=Digits.sizes["fast"])
     found = [(row["settings"]["options"]["lr"], row["settings"]["steps"]) for row in records.read_rows(path)]
     assert found == [(1e-3, 76), (2e-3, 76), (2e-3, 38)]
 
 
 def test_trials_end_where_the_gradient_is_small_and_where_nothing_moves():
     method = Method("torch.sgd", {"lr": 0.0})
-    (still,) = run(FunctionModelling([0], 1000), "still", method)
+    (still,) = run(FunctionModelling([0], 1000), method)
     assert (still["step"], still["metrics"]["end"]) == (100, "stalled")
     task = FunctionModelling([0, 1], 1000)
     task.params[2].data[1] = 0  # a network whose output does not depend on x ...
     task.params[3].data[1] = scaled_points(400)[1].mean()  # ... and is the targets' mean
     task.params[0].data[1] = 0
     task.params[1].data[1] = -800  # hidden units are off, so that nothing but the output's bias has a gradient
-    _, flat = run(task, "flat", method)
+    _, flat = run(task, method)
     assert (flat["step"], flat["metrics"]["end"]) == (1, "converged")
     assert flat["metrics"]["gradient_norm"] <= 1e-6
 
 
 def test_methods_that_are_not_for_populations_run_one_trial_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(Digits, "fast_steps", 2)
-    rows = race(Digits, ["torch.lbfgs"], [0, 1], tmp_path / "rows", fast=True)
+    monkeypatch.setitem(Digits.sizes, "fast", Size(2, 2))
+    rows = carry_out(Digits, ["torch.lbfgs"], [0, 1], tmp_path / "rows", size=Digits.sizes["fast"])
     assert [row["metrics"]["population"] for row in rows] == [1, 1]
     assert all(row["evaluations"]["gradients"] > row["step"] for row in rows)
 
 
 def test_tasks_are_found_and_unknown_names_are_refused():
-    assert {"digits", "function_modelling"} <= set(tasks())
+    assert {"digits", "function_modelling"} <= set(experiments())
     assert pick("function-modelling") is FunctionModelling
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         pick("digit")
     with pytest.raises(ValueError, match="did you mean 'adagrad'"):
-        race(FunctionModelling, ["adagrd"], [0], Path("unused"))
+        carry_out(FunctionModelling, ["adagrd"], [0], Path("unused"), size=FunctionModelling.sizes["fast"])
 
 
 def test_the_command_prints_the_table_and_refuses_nonsense(tmp_path, monkeypatch, capsys):
     asked = ["benchmark", "digits", "--trials", "1", "--quiet", "--fast", "--file", str(tmp_path / "made" / "rows")]
     monkeypatch.setattr(sys, "argv", [*asked, "--optimizers", "adam,torch.sgd"])
     assert benchmark.main() == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:4]] == ["adam", "torch.sgd"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[3:5]] == ["adam", "torch.sgd"]
     assert len(records.read_rows(tmp_path / "made" / "rows")) == 2
     for wrong, said in (
         ("--full", "exclude"),
@@ -263,7 +270,7 @@ def test_the_command_prints_the_table_and_refuses_nonsense(tmp_path, monkeypatch
 
 def test_an_interrupted_race_keeps_whole_methods_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     path, measure = tmp_path / "rows", FunctionModelling.measure
-    monkeypatch.setattr(FunctionModelling, "fast_steps", 5)
+    monkeypatch.setitem(FunctionModelling.sizes, "fast", Size(5, 2))
     asked = ["benchmark", "function_modelling", "--trials", "2", "--quiet", "--fast", "--file", str(path)]
     monkeypatch.setattr(sys, "argv", [*asked, "--optimizers", "adam", "rmsprop"])
 
@@ -281,3 +288,41 @@ def test_an_interrupted_race_keeps_whole_methods_and_says_how_to_go_on(tmp_path,
     assert benchmark.main() == 0
     assert path.read_text().startswith(before)
     assert [row["method"] for row in records.read_rows(path)] == ["adam", "adam", "rmsprop", "rmsprop"]
+
+
+def test_units_on_two_processes_give_the_rows_of_one(tmp_path, monkeypatch):
+    asked = (["adam", "rmsprop", "torch.lbfgs"], range(2))
+    size = Size(7, 2)
+    alone = carry_out(Digits, *asked, tmp_path / "alone", size=size)
+    together = carry_out(Digits, *asked, tmp_path / "together", size=size, processes=2)
+    assert sorted(records.read_rows(tmp_path / "together"), key=str) == sorted(together, key=str)
+    for one, other in zip(alone, together, strict=True):
+        for name in ("method", "seed", "step", "settings", "metrics", "evaluations"):
+            assert one[name] == other[name], name
+
+
+def test_sizes_and_options_are_part_of_a_row_and_unknown_options_are_refused(tmp_path):
+    asked = (Digits, ["adam"], [0], tmp_path / "rows")
+    (short,) = carry_out(*asked, size=Size(2, 1))
+    assert "task" not in short["settings"]
+    with pytest.raises(ValueError, match="digits has no option 'dat'"):
+        carry_out(*asked, size=Size(2, 1), options={"dat": 1})
+    with pytest.raises(ValueError, match="engine 'rya' is none of local, ray"):
+        carry_out(*asked, size=Size(2, 1), engine="rya")
+    with pytest.raises(ValueError, match="processes must be at least 1"):
+        carry_out(*asked, size=Size(2, 1), processes=0)
+    assert str(Size(1000, 3, {"pictures": 60})) == "3 trials of 1,000 steps, pictures 60"
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_experiment_has_three_sizes_and_methods_it_accepts(name):
+    kind = pick(name)
+    assert list(kind.sizes) == ["fast", "default", "full"]
+    assert kind.sizes["fast"].trials <= kind.sizes["default"].trials <= kind.sizes["full"].trials
+    assert kind.name.replace("-", "_") == name
+    assert kind.title
+    assert kind.labels()
+    for label in kind.labels():
+        kind.check(label)
+    with pytest.raises(ValueError, match="no such method"):
+        kind.check("no such method")

@@ -20,12 +20,16 @@ import statistics
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.experiment import Size
+from benchmarks.pictures import draw_band, finish, save, styles
 from benchmarks.race import Method, Task, numbers
 
 __all__ = ["Digits", "pictures"]
@@ -59,10 +63,11 @@ class Digits(Task):
     """The population of trials."""
 
     name = "digits"
-    trials = 5
+    title = "Digits: mini-batches of 8 x 8 pictures"
     batches = math.ceil(1198 / BATCH)
-    full_steps = EPOCHS * batches
-    fast_steps = 2 * batches
+    sizes: ClassVar[dict[str, Size]] = {
+        "fast": Size(2 * batches, 2), "default": Size(EPOCHS * batches, 5), "full": Size(EPOCHS * batches, 5),
+    }  # fmt: skip
     methods: ClassVar[dict[str, Method]] = {
         "adam": Method("torch.adam", {"lr": 1e-3}, length=2),
         "obfgs": Method("obfgs", {"lr": BATCH / (BATCH + 2), "schedule": "robbins-monro", "tau": 10.0}),
@@ -73,7 +78,7 @@ class Digits(Task):
         "olmoq": Method("olmoq", {"lr": 1.0, "mu": 0.8, "m": 4, "schedule": "rsqrt"}),
     }
 
-    def __init__(self, seeds: Sequence[int], steps: int = full_steps) -> None:
+    def __init__(self, seeds: Sequence[int], steps: int = EPOCHS * batches) -> None:
         super().__init__(seeds, steps)
         self.x, self.t, self.test_x, self.test_t = pictures()
         members = [_Member(seed, len(self.x)) for seed in seeds]
@@ -151,6 +156,30 @@ class Digits(Task):
                 }
             )
         return lines
+
+    @classmethod
+    def draw(cls, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+        """Test accuracy by epoch."""
+        figure = Figure(figsize=(6, 4), layout="constrained", dpi=90)
+        ax = figure.subplots()
+        for label, look in styles(row["method"] for row in rows).items():
+            curves = [row["metrics"]["curve"] for row in rows if row["method"] == label]
+            epochs = [step / cls.batches for step in curves[0]["step"]]
+            draw_band(ax, epochs, [curve["accuracy"] for curve in curves], look, label)
+        ax.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(80, 97))
+        finish(ax)
+        return [save(figure, folder / f"{cls.name}-accuracy.png")]
+
+    @classmethod
+    def findings(cls, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """The best method, and its distance to Adam."""
+        means = {
+            label: statistics.fmean(numbers([row for row in rows if row["method"] == label], "accuracy"))
+            for label in dict.fromkeys(row["method"] for row in rows)
+        }
+        best = max(means, key=lambda label: means[label])
+        said = f"`{best}` ends at the highest mean test accuracy, {means[best]:.1f} %"
+        return [f"{said}, Adam at {means['adam']:.1f} %." if "adam" in means else f"{said}."]
 
 
 class _Member:
