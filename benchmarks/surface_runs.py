@@ -190,7 +190,7 @@ def _evolved(watched: Watched, start: Tensor, seed: int) -> None:
     low, high = watched.function.box
     bounds = optimize.Bounds([low] * watched.function.n, [high] * watched.function.n)
 
-    def value(x: np.ndarray) -> np.ndarray:
+    def value(x: np.ndarray) -> Any:
         return watched.value(torch.from_numpy(np.ascontiguousarray(x.T))).numpy()
 
     def callback(intermediate_result: optimize.OptimizeResult) -> None:
@@ -203,7 +203,7 @@ def _evolved(watched: Watched, start: Tensor, seed: int) -> None:
         vectorized=True,
         updating="deferred",
         maxiter=100 * MOST,
-        callback=callback,  # type: ignore[arg-type]
+        callback=callback,
     )
 
 

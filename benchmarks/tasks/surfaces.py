@@ -49,7 +49,7 @@ class Surfaces(Experiment):
     name = "surfaces"
     title = "Test functions"
     sizes: ClassVar[dict[str, Size]] = {
-        "fast": Size(0, 1, {"most": 60}), "default": Size(0, 6, {"most": MOST}), "full": Size(0, 20, {"most": MOST}),
+        "fast": Size(0, 1, {"most": 60}), "default": Size(0, 5, {"most": MOST}), "full": Size(0, 20, {"most": MOST}),
     }  # fmt: skip
     options: ClassVar[dict[str, Any]] = {"n": 10}
     methods: ClassVar[dict[str, Method]] = {
