@@ -116,6 +116,7 @@ def _curves(first: dict[str, Row], labels: Sequence[str], path: Path) -> Path:
                 curve = first[label]["metrics"][name]["curve"]
                 ax.plot([max(1, one) for one in curve[what]], curve["value"], linewidth=1.2, label=label, **look)
             ax.set(xscale="log", yscale="log", xlabel=what, title=name if what == "iterations" else None)
+            ax.set_ylim(bottom=1e-9)
             finish(ax, legend=False)
         line[0].set_ylabel("lowest value so far above the minimum", fontsize=8)
     axes[0, 0].legend(frameon=False, fontsize=6, ncols=2, loc="lower left")

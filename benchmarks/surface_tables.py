@@ -13,6 +13,13 @@ from benchmarks.surface_problems import MANY_VALLEYS
 
 __all__ = ["compare", "costs_of", "findings", "methods_of", "table"]
 
+EVALUATIONS = (
+    ("bfgs", "scipy.bfgs"), ("lbfgs", "scipy.l-bfgs-b"), ("newton_cg", "scipy.trust-krylov"), ("sr1", "bfgs"),
+    ("naq", "bfgs"), ("moq", "bfgs"), ("lnaq", "lbfgs"), ("adam", "bfgs"),
+)  # fmt: skip
+ITERATIONS = (("naq", "bfgs"), ("moq", "bfgs"), ("lnaq", "lbfgs"), ("sr1n", "sr1"), ("newton_cg", "bfgs"))
+"""pairs that the sentences compare"""
+
 
 def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """How much of the problems (a function and a start) each method solves, and with how many evaluations."""
@@ -42,8 +49,10 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Who solves most, and pairs of methods on the problems that both solve."""
-    costs = {label: costs_of(rows, label) for label in methods_of(rows)}
+    """Who solves most, who is rarely dear, and pairs of methods on the problems that both solve."""
+    labels = methods_of(rows)
+    costs = {label: costs_of(rows, label) for label in labels}
+    found = ratios({label: list(mine.values()) for label, mine in costs.items()})
     said = []
     for what, which in (("one valley", False), ("many valleys", True)):
         shares = {
@@ -52,16 +61,22 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
             )
             for label, mine in costs.items()
         }
-        best = sorted(shares, key=lambda label: -shares[label])[:3]
-        said.append(
-            f"Most problems of {what}: " + ", ".join(f"`{label}` {100 * shares[label]:.0f} %" for label in best) + "."
-        )
-    pairs = (("bfgs", "scipy.bfgs"), ("lbfgs", "scipy.l-bfgs-b"), ("naq", "bfgs"), ("moq", "bfgs"),
-             ("lnaq", "lbfgs"), ("newton_cg", "scipy.trust-krylov"), ("adam", "bfgs"))  # fmt: skip
-    compared = [compare(costs[a], costs[b], a, b) for a, b in pairs if a in costs and b in costs]
-    return said + (
-        [f"Evaluations, median of ratios on problems that both solve: {'; '.join(compared)}."] if compared else []
+        said.append(f"Most problems of {what} solved: {_best(shares)}.")
+    said.append(
+        "Solved with at most twice the evaluations of whoever needed fewest: "
+        f"{_best({label: share_within(mine, 2) for label, mine in found.items()})}."
     )
+    for what, pairs in (("evaluations", EVALUATIONS), ("iterations", ITERATIONS)):
+        own = {label: costs_of(rows, label, what) for label in labels}
+        compared = [compare(own[a], own[b], a, b) for a, b in pairs if a in own and b in own]
+        if compared:
+            said.append(f"Median of ratios of {what} on problems that both solve: {'; '.join(compared)}.")
+    return said
+
+
+def _best(shares: Mapping[str, float], many: int = 4) -> str:
+    best = sorted(shares, key=lambda label: -shares[label])[:many]
+    return ", ".join(f"`{label}` {100 * shares[label]:.0f} %" for label in best)
 
 
 def methods_of(rows: Iterable[dict[str, Any]]) -> list[str]:
@@ -69,10 +84,10 @@ def methods_of(rows: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["method"] for row in rows))
 
 
-def costs_of(rows: Iterable[dict[str, Any]], label: str) -> dict[tuple[str, int], float]:
-    """(function, start) -> evaluations of a method until it was solved, infinite where it was not."""
+def costs_of(rows: Iterable[dict[str, Any]], label: str, what: str = "evaluations") -> dict[tuple[str, int], float]:
+    """(function, start) -> evaluations or iterations of a method until it was solved, infinite where it was not."""
     return {
-        (name, row["seed"]): one["evaluations"] if one["end"] == "solved" else math.inf
+        (name, row["seed"]): max(1, one[what]) if one["end"] == "solved" else math.inf
         for row in rows if row["method"] == label for name, one in row["metrics"].items()
     }  # fmt: skip
 

@@ -51,18 +51,17 @@ def test_seed_zero_is_the_usual_start_and_others_lie_anywhere_in_the_box():
 
 def ends_in_a_higher_minimum(name, seed):
     one = chosen_functions(10)[name]
-    watched = outcome(one, start_of(one, seed), "bfgs", {})
+    watched = outcome(one, start_of(one, seed), "bfgs", {}, most=500)
     if watched.solved:
         return False
     at = watched.last.requires_grad_()
     (slope,) = torch.autograd.grad(one.f(at), at)
-    hessian = torch.autograd.functional.hessian(one.f, at.detach())
-    return slope.abs().max() < 1e-6 and torch.linalg.eigvalsh(hessian)[0] > 1e-3
+    curvatures = torch.linalg.eigvalsh(torch.autograd.functional.hessian(one.f, at.detach()))
+    return slope.abs().max() < 1e-5 and curvatures[0] > -1e-6 * curvatures[-1]
 
 
-@pytest.mark.parametrize("name", [name for name in chosen_functions(10) if name != "ackley"])
+@pytest.mark.parametrize("name", chosen_functions(10))
 def test_many_valleys_are_functions_on_which_bfgs_ends_in_a_higher_minimum(name):
-    """Ackley's are as many as Rastrigin's, but a search along a line jumps over them."""
     found = (ends_in_a_higher_minimum(name, seed) for seed in range(6))
     assert any(found) == (name in MANY_VALLEYS)
 
