@@ -11,11 +11,12 @@ from training import METHODS, needs_model, stochastic
 
 from benchmarks import unit_pictures
 from benchmarks.experiment import Size, carry_out
-from benchmarks.tasks.unit_tests import UnitTests, kept, passed_somewhere, passes
+from benchmarks.tasks.unit_tests import UnitTests
 from benchmarks.unit_cases import NOISES, SCALES, SHAPES, Case, cases
 from benchmarks.unit_population import FAR, Population
 from benchmarks.unit_scores import CATEGORIES, SGD_RATES, category, gains, judged, score
 from benchmarks.unit_shapes import PIECES, evaluate, shape, stacked
+from benchmarks.unit_tables import kept, passed_somewhere, passes, working
 
 SMALL = Size(12, 1, {"every": 61, "repetitions": 3, "rates": 3})
 
@@ -323,6 +324,7 @@ def test_rows_hold_letters_that_agree_with_their_numbers_and_draw_equal_pictures
         assert passes(row, best) == max(passes(row, lr) for lr in row["metrics"]["letters"])
         assert np.mean(passed_somewhere(row)) >= passes(row, best)
         assert len(kept(row)) == len(passed_somewhere(row))
+        assert working(row) == sum(passes(row, lr) >= 0.5 for lr in row["metrics"]["letters"])
     again = judged("sgd", {}, steps=12, seed=0, **SMALL.scale)
     assert again["letters"] == rows[0]["metrics"]["letters"]
     table = UnitTests.table(rows)

@@ -19,7 +19,6 @@ combined shapes, and a curved valley that theirs do not have. Options besides th
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,25 +26,13 @@ from typing import Any, ClassVar
 
 import optimizers
 from agents import records
-from benchmarks import unit_pictures
+from benchmarks import unit_pictures, unit_tables
 from benchmarks.experiment import Experiment, Size
 from benchmarks.race import Method
-from benchmarks.unit_scores import CATEGORIES, judged, score
+from benchmarks.unit_scores import judged
 from routing_env.plugins import nearest
 
 __all__ = ["UnitTests"]
-
-FIRST_ORDER = (
-    "sgd", "momentum", "nag", "adagrad", "rmsprop", "adadelta", "adam", "adamax", "nadam", "amsgrad", "torch.rprop",
-    "torch.radam",
-)  # fmt: skip
-QUASI_NEWTON = (
-    "obfgs", "olbfgs", "onaq", "olnaq", "omoq", "olmoq", "olmoq_mb", "osr1", "osr1n", "omosr1", "arclsr1", "sqn",
-    "adaqn", "asnaq",
-)  # fmt: skip
-LEARNED = ("l2l", "hierarchical")
-ADAPTIVE = ("adagrad", "rmsprop", "adadelta", "adam", "adamax", "nadam", "amsgrad", "torch.rprop", "torch.radam")
-"""first order whose step length is the gradient's own affair"""
 
 
 class UnitTests(Experiment):
@@ -58,7 +45,7 @@ class UnitTests(Experiment):
         "default": Size(100, 1, {"every": 1, "repetitions": 10, "rates": 7}),
         "full": Size(100, 1, {"every": 1, "repetitions": 10, "rates": 7}),
     }
-    methods: ClassVar[dict[str, Method]] = {name: Method(name) for name in (*FIRST_ORDER, *QUASI_NEWTON, *LEARNED)}
+    methods: ClassVar[dict[str, Method]] = {name: Method(name) for name in unit_tables.METHODS}
 
     @classmethod
     def labels(cls) -> list[str]:
@@ -115,25 +102,7 @@ class UnitTests(Experiment):
     @classmethod
     def table(cls, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each method at its best single rate: share of tests of each colour, mean score; and how many rates work."""
-        lines = []
-        for row in rows:
-            lr = unit_pictures.best_rate(row)
-            letters = kept(row, lr)
-            found = zip(row["metrics"]["percent"][lr], row["metrics"]["letters"][lr], strict=True)
-            percents = [percent for percent, letter in found if letter != "-"]
-            shares = {name: 100 * letters.count(letter) / len(letters) for letter, (name, _) in CATEGORIES.items()}
-            lines.append(
-                {
-                    "method": row["method"],
-                    "best rate": lr,
-                    **{f"{name} %": round(share) for name, share in shares.items() if name != "left out"},
-                    "score": statistics.fmean(-1.0 if one is None else score(one / 100) for one in percents),
-                    "passed at some rate %": round(100 * statistics.fmean(passed_somewhere(row))),
-                    "rates that pass half": sum(2 * passes(row, rate) >= 1 for rate in row["metrics"]["letters"]),
-                    "seconds": row["cpu_seconds"],
-                }
-            )
-        return lines
+        return unit_tables.table(rows)
 
     @classmethod
     def draw(cls, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
@@ -143,53 +112,4 @@ class UnitTests(Experiment):
     @classmethod
     def findings(cls, rows: Sequence[dict[str, Any]]) -> list[str]:
         """The best methods, and what the paper says of its own set."""
-        by = {row["method"]: row for row in rows}
-        best = sorted(by, key=lambda label: -passes(by[label], unit_pictures.best_rate(by[label])))
-        shares = {label: passes(row, unit_pictures.best_rate(row)) for label, row in by.items()}
-        said = ["Good or excellent with one rate for all tests: "
-                + ", ".join(f"`{label}` {100 * shares[label]:.0f} %" for label in best[:5]) + "."]  # fmt: skip
-        beaten = {
-            label: kept(row, unit_pictures.best_rate(row)).count("E") / len(kept(row)) for label, row in by.items()
-        }
-        most = max(beaten, key=lambda label: beaten[label])
-        said.append(
-            "Published: well tuned SGD is hard to beat substantially. Here the method that does so most often, "
-            f"`{most}`, gains more than twice as much on {100 * beaten[most]:.0f} % of the tests."
-        )
-        plain = [one for one in FIRST_ORDER if one not in ADAPTIVE]
-        groups = {"adaptive first order": ADAPTIVE, "other first order": plain, "quasi-Newton": QUASI_NEWTON}
-        spans = {}
-        for what, members in groups.items():
-            mine = [
-                sum(2 * passes(by[one], lr) >= 1 for lr in by[one]["metrics"]["letters"])
-                for one in members
-                if one in by
-            ]
-            if mine:
-                spans[what] = statistics.fmean(mine)
-        if spans:
-            said.append(
-                "Published: the rate matters less to adaptive methods. Rates here that pass half of the tests, of "
-                f"{len(rows[0]['metrics']['letters'])}: "
-                + ", ".join(f"{what} {one:.1f}" for what, one in spans.items())
-                + "."
-            )
-        return said
-
-
-def kept(row: dict[str, Any], lr: str | None = None) -> str:
-    """The letters of the tests that are not left out, at a rate or the first."""
-    letters = row["metrics"]["letters"]
-    return str(letters[lr or next(iter(letters))]).replace("-", "")
-
-
-def passes(row: dict[str, Any], lr: str) -> float:
-    """The share of tests that are good or excellent at a rate."""
-    letters = kept(row, lr)
-    return sum(letter in "EG" for letter in letters) / len(letters)
-
-
-def passed_somewhere(row: dict[str, Any]) -> list[bool]:
-    """Whether each test is good or excellent at some rate."""
-    columns = zip(*row["metrics"]["letters"].values(), strict=True)
-    return [any(letter in "EG" for letter in column) for column in columns if "-" not in column]
+        return unit_tables.findings(rows)
