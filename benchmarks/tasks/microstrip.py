@@ -63,7 +63,7 @@ class Microstrip(Regression):
     name = "microstrip"
     title = "Microstrip low-pass filter: 227 weights"
     sizes: ClassVar[dict[str, Size]] = {
-        "fast": Size(300, 2), "default": Size(50_000, 5), "full": Size(100_000, 15),
+        "fast": Size(300, 2), "default": Size(40_000, 5), "full": Size(100_000, 15),
     }  # fmt: skip
     tolerance = 1e-6
     hidden = 45
