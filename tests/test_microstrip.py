@@ -177,11 +177,11 @@ def test_a_population_does_what_its_trials_do_alone(label, monkeypatch):
 
 
 def test_the_error_falls_on_training_and_test_points():
-    (row,) = run(Microstrip([0], 150), Microstrip.methods["bfgs"])
+    (row,) = run(Microstrip([0], 200), Microstrip.methods["bfgs"])
     curve = row["metrics"]["curve"]
     assert row["metrics"]["loss"] < 0.02 < 0.1 < curve["loss"][0]
     assert row["metrics"]["test_loss"] < 0.02
-    assert curve["step"][-1] == 150
+    assert curve["step"][-1] == 200
     assert curve["loss"][-1] == row["metrics"]["loss"]
 
 
