@@ -28,7 +28,7 @@ from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
 __all__ = ["Fisher"]
 
 
-CACHE = 4 << 20
+CACHE = 2 << 20
 """bytes of F that are worked on at a time"""
 
 
@@ -93,20 +93,23 @@ class Fisher(QuasiNewton):
         """y = F' F s / |F| (*members, n); not divided with scale_y = "sum"."""
         F, held = self.memory["F"], self.memory["held"]
         weight = held / col(held.sum(-1).clamp(min=1)) if self.option("scale_y") == "mean" else held
-        parts = [combine(rows(F, s) * weight, F) for F, s, weight in self.near(F, s, weight)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        y = torch.empty_like(s)
+        for near, s_near, share, y_near in self.near(F, s, weight, y):
+            combine(rows(near, s_near).mul_(share), near, out=y_near)
+        return y
 
     def near(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Members together as many as the processor's cache holds the F of; all of them on a device.
 
         The tensors are (*members, ...), the first is F: several products by it then read it from the memory once.
+        Where the cache holds no two, each member comes alone, without the axis of members: such products are faster.
         """
         F = tensors[0]
         if F.ndim == 2 or not F.is_cpu:
             yield tensors
             return
-        many = max(1, CACHE // (F[0].numel() * F.element_size()))
-        yield from zip(*(one.split(many) for one in tensors), strict=True)
+        many = CACHE // (F[0].numel() * F.element_size())
+        yield from zip(*(one.split(many) if many > 1 else one.unbind() for one in tensors), strict=True)
 
     def not_grown(self, new: Tensor, old: Tensor) -> Tensor:
         """Where the loss at ``new`` is at most gamma times that at ``old``; also sound for losses below zero."""
