@@ -8,8 +8,6 @@ The filter is described in `benchmarks.microstrip`. Needs the extra `rf` and abo
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
 import sys
 from pathlib import Path
 
@@ -17,25 +15,24 @@ import numpy as np
 import tyro
 
 from agents import records
+from benchmarks.makers._packed import packed
 from benchmarks.microstrip import COLUMNS, FILE, FREQUENCIES, LENGTHS, Array, simulate
 
-__all__ = ["packed"]
+__all__ = ["make"]
+
+DECIMALS = 8
+"""of a magnitude"""
 
 
-def packed(responses: Array) -> bytes:
-    """The file: a line of names, then a line a point, eight decimals.
+def make() -> dict[str, Array]:
+    """``COLUMNS``, each (points,), of every D and frequency.
 
-    Args:
-        responses: scattering parameters (lengths, frequencies, 2, 2) of ``LENGTHS`` and ``FREQUENCIES``.
+    Raises:
+        ModuleNotFoundError: scikit-rf is not installed.
     """
-    magnitudes = np.abs(responses[:, :, :, 0]).reshape(-1, 2)  # |S11| and |S21|
-    d, f = (one.ravel() for one in np.meshgrid(LENGTHS, FREQUENCIES, indexing="ij"))
-    text, file = io.StringIO(), io.BytesIO()
-    text.write(",".join(COLUMNS) + "\n")
-    np.savetxt(text, np.column_stack([d, f, magnitudes]), fmt=("%d", "%.2f", "%.8f", "%.8f"), delimiter=",")
-    with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as archive:
-        archive.write(text.getvalue().encode())
-    return file.getvalue()
+    magnitudes = np.abs(simulate(LENGTHS)[:, :, :, 0]).round(DECIMALS)  # (lengths, frequencies, 2)
+    d, f = np.meshgrid(LENGTHS, FREQUENCIES, indexing="ij")
+    return dict(zip(COLUMNS, (one.ravel() for one in (d, f, magnitudes[..., 0], magnitudes[..., 1])), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +47,7 @@ def main() -> int:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)
     try:
-        whole = packed(simulate(LENGTHS))
+        whole = packed(make(), DECIMALS)
         asked.file.parent.mkdir(parents=True, exist_ok=True)
         records.write_atomically(asked.file, whole)
     except (OSError, ModuleNotFoundError) as error:

@@ -30,7 +30,7 @@ from benchmarks.intervals import Estimate, mean_over_netlists
 from benchmarks.microstrip import FREQUENCIES, shipped
 from benchmarks.pictures import COLOURS, draw_band, finish, save, styles
 from benchmarks.race import Method, numbers
-from benchmarks.regression import Points, Regression, three
+from benchmarks.regression import Points, Regression, joined, three
 
 __all__ = ["Microstrip", "points"]
 
@@ -109,9 +109,9 @@ class Microstrip(Regression):
                     "method": label,
                     "E x 1000": three(numbers(mine, "loss")),
                     "95 % of mean": f"{1000 * mean.low:.3g} to {1000 * mean.high:.3g}",
-                    "published": _three(train),
+                    "published": joined(train),
                     "test x 1000": three(numbers(mine, "test_loss")),
-                    "published test": _three(test),
+                    "published test": joined(test),
                     "steps": round(statistics.fmean(row["step"] for row in mine)),
                     "published steps": steps,
                     "converged": f"{sum(row['metrics']['end'] == 'converged' for row in mine)}/{len(mine)}",
@@ -192,10 +192,6 @@ def _compared(label: str, own: dict[int, float], others: dict[str, dict[int, flo
         )
     said = "; ".join(f"{where} {', '.join(which)}" for where, which in parts.items() if which)
     return f"`{label}`, mean E x 1000 less the other's in pairs of trials, with 95 % intervals: {said}." if said else ""
-
-
-def _three(published: Three | None) -> str:
-    return "-" if published is None else " / ".join(f"{one:.4g}" for one in published)
 
 
 def _draw_response(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
