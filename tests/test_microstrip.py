@@ -210,13 +210,22 @@ def test_the_table_stands_beside_the_published_one():
 def test_findings_say_below_above_or_not_told_apart_from_pairs_of_trials():
     losses = {"mnaq_09": [0.001, 0.002, 0.003], "mbfgs": [0.002, 0.003, 0.004], "adam": [0.0005, 0.0015, 0.0025]}
     found = Microstrip.findings(rows_of(**losses, rmsprop=[0.002, 0.001, 0.003]))
-    assert len(found) == 2
+    assert len(found) == 3
     below, same, above = found[0].split("; ")
     assert "`mnaq-0.9`" in below
     assert "below `mbfgs` (-1, -1 to -1)" in below
     assert same.startswith("not told apart from `rmsprop` (+0, ")
     assert above == "above `adam` (+0.5, +0.5 to +0.5)."
-    assert "that of `adam`, mean E x 1000 1.5" in found[1]
+    assert (
+        found[1]
+        == "The lowest mean E x 1000 on the training points by `adam`, 1.5 and on the test points by `mnaq-0.9`, 2."
+    )
+    assert found[2].endswith("none.")
+
+
+def test_findings_count_the_trials_that_are_wrong_between_the_lengths():
+    found = Microstrip.findings(rows_of(adam=[0.00019, 0.0002, 0.0003], bfgs=[0.0001, 0.0001, 0.0002], mbfgs=[0.001]))
+    assert found[-1].endswith("the lengths of the training: `adam` 1 of 3, `bfgs` 2 of 3.")
 
 
 def test_a_trial_that_diverged_leaves_its_method_without_interval():

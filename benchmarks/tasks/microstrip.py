@@ -43,6 +43,8 @@ AUTHORS = {"line_search": "strong_wolfe", "rescale": False}
 OTHERS = ("mbfgs", "rmsprop", "adam", "adagrad")
 """what the published means of mNAQ are below"""
 
+OVERFITTED = 10
+
 Three = tuple[float, float, float]
 PUBLISHED: dict[str, tuple[Three, Three, int]] = {
     "adagrad": ((26.6, 26.4, 26.7), (22.4, 22.3, 22.5), 100_000),
@@ -103,7 +105,7 @@ class Microstrip(Regression):
         for label in dict.fromkeys(row["method"] for row in rows):
             mine = [row for row in rows if row["method"] == label]
             train, test, steps = PUBLISHED.get(label, (None, None, None))
-            mean = _mean({row["seed"]: loss for row, loss in zip(mine, numbers(mine, "loss"), strict=True)})
+            mean = _mean(_by_method(mine, "loss")[label])
             lines.append(
                 {
                     "method": label,
@@ -135,18 +137,29 @@ class Microstrip(Regression):
 
     @classmethod
     def findings(cls, rows: Sequence[dict[str, Any]]) -> list[str]:
-        """Whether each mNAQ's mean is below those of the other methods, as published; and the lowest mean."""
-        losses: dict[str, dict[int, float]] = {}
-        for row, loss in zip(rows, numbers(rows, "loss"), strict=True):
-            losses.setdefault(row["method"], {})[row["seed"]] = loss
+        """Whether each mNAQ's mean is below those of the other methods, as published; the lowest means; overfitting."""
+        losses, tested = _by_method(rows, "loss"), _by_method(rows, "test_loss")
         said = [
             _compared(label, losses[label], {other: losses[other] for other in OTHERS if other in losses})
             for label in losses
             if label.startswith("mnaq")
         ]
-        best = min(losses, key=lambda label: _mean(losses[label]).mean)
-        means = f"mean E x 1000 {1000 * _mean(losses[best]).mean:.3g}"
-        return [*filter(None, said), f"The lowest mean E on the training points is that of `{best}`, {means}."]
+        lowest = []
+        for what, found in (("training", losses), ("test", tested)):
+            means = {label: statistics.fmean(one.values()) for label, one in found.items()}
+            best = min(means, key=lambda label: means[label])
+            lowest.append(f"on the {what} points by `{best}`, {1000 * means[best]:.3g}")
+        said.append(f"The lowest mean E x 1000 {' and '.join(lowest)}.")
+        shares = []
+        for label, one in losses.items():
+            many = sum(not tested[label][seed] <= OVERFITTED * loss for seed, loss in one.items())
+            if many:
+                shares.append(f"`{label}` {many} of {len(one)}")
+        said.append(
+            f"Trials whose E on the test points is more than {OVERFITTED} times that on the training points, wrong between "
+            f"the lengths of the training: {', '.join(shares) or 'none'}."
+        )
+        return [sentence for sentence in said if sentence]
 
 
 @lru_cache(maxsize=1)
@@ -167,6 +180,14 @@ def points(lengths: Sequence[int]) -> Points:
     x = np.stack([np.interp(d, (TRAIN[0], TRAIN[-1]), (-1, 1)), np.interp(f, FREQUENCIES[[0, -1]], (-1, 1))])
     t = 2 * (np.concatenate([shipped()[length] for length in lengths], 1) - low) / (high - low) - 1
     return torch.from_numpy(x), torch.from_numpy(t)
+
+
+def _by_method(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, dict[int, float]]:
+    """Method -> seed -> a metric."""
+    found: dict[str, dict[int, float]] = {}
+    for row, value in zip(rows, numbers(rows, metric), strict=True):
+        found.setdefault(row["method"], {})[row["seed"]] = value
+    return found
 
 
 def _mean(losses: dict[int, float]) -> Estimate:
@@ -206,7 +227,8 @@ def _draw_response(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
     title = f"D = {response['d_mm']} mm, not trained on; {best['method']}, trial {best['trial']}, E x 1000 = "
     ax.set_title(title + f"{1000 * best['metrics']['loss']:.2g}", fontsize=9)
     ax.set(xlabel="frequency, GHz", ylabel="magnitude, dB", ylim=(-50, 3), xlim=(0, 4.5))
-    finish(ax)
+    finish(ax, legend=False)
+    ax.legend(frameon=False, fontsize=7, loc="center", bbox_to_anchor=(0.64, 0.5))  # the stop band has room
     return save(figure, folder / f"{Microstrip.name}-response.png")
 
 
