@@ -156,8 +156,8 @@ class Microstrip(Regression):
             if many:
                 shares.append(f"`{label}` {many} of {len(one)}")
         said.append(
-            f"Trials whose E on the test points is more than {OVERFITTED} times that on the training points, wrong between "
-            f"the lengths of the training: {', '.join(shares) or 'none'}."
+            f"Trials whose E on the test points is more than {OVERFITTED} times that on the training points, wrong "
+            f"between the lengths of the training: {', '.join(shares) or 'none'}."
         )
         return [sentence for sentence in said if sentence]
 
