@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.race import Task
 
-__all__ = ["Points", "Regression", "first_weights", "three"]
+__all__ = ["Points", "Regression", "first_weights", "joined", "three"]
 
 Points = tuple[Tensor, Tensor]
 """inputs (inputs, points) and targets (outputs, points)"""
@@ -81,3 +81,8 @@ def three(losses: Sequence[float]) -> str:
     """Mean, best and worst times 1000."""
     found = (statistics.fmean(losses), min(losses), max(losses))
     return " / ".join(f"{1000 * one:.3g}" for one in found)
+
+
+def joined(published: Sequence[float] | None) -> str:
+    """Numbers of a published table as ``three`` shows measured ones, a dash where there are none."""
+    return "-" if published is None else " / ".join(f"{one:.4g}" for one in published)
