@@ -23,11 +23,11 @@ from torch.nn import functional
 from benchmarks.pictures import draw_band, finish, save, styles
 from benchmarks.race import Task, numbers
 
-__all__ = ["BatchNormMLP", "Pictures"]
+__all__ = ["BatchNormMLP", "Split"]
 
 MOMENTUM, EPSILON = 0.1, 1e-5  # of batch norm, torch's own
 
-Pictures = tuple[Tensor, Tensor, Tensor, Tensor]
+Split = tuple[Tensor, Tensor, Tensor, Tensor]
 """training pictures (n, entries), their classes (n,), test pictures (tests, entries), their classes (tests,)"""
 
 
@@ -47,7 +47,7 @@ class BatchNormMLP(Task):
     shown: ClassVar[tuple[float, float]]
     """range of test accuracies in pictures"""
 
-    def __init__(self, seeds: Sequence[int], steps: int, data: Pictures, widths: Sequence[int]) -> None:
+    def __init__(self, seeds: Sequence[int], steps: int, data: Split, widths: Sequence[int]) -> None:
         super().__init__(seeds, steps)
         self.x, self.t, self.test_x, self.test_t = data
         if self.x.shape[1] != widths[0]:

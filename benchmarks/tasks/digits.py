@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from benchmarks.batch_norm_mlp import BatchNormMLP, Pictures
+from benchmarks.batch_norm_mlp import BatchNormMLP, Split
 from benchmarks.experiment import Size
 from benchmarks.race import Method, numbers
 
@@ -34,7 +34,7 @@ BATCH, EPOCHS = 64, 25
 
 
 @lru_cache(maxsize=1)
-def pictures() -> Pictures:
+def pictures() -> Split:
     """Training pictures (1198, 64) in [0, 1], their digits (1198,), test pictures (599, 64), their digits (599,).
 
     Raises:
