@@ -76,10 +76,12 @@ def said_of(rows: Sequence[Row], goal: float) -> list[str]:
 
 
 def _winners(methods: Mapping[str, list[Row]], means: Mapping[str, float]) -> Iterable[str]:
-    best = max(means, key=lambda label: means[label])
-    adams = {label: means[label] for label in methods if label.startswith("adam")}
-    adam = max(adams, key=lambda label: adams[label], default=None)
-    against = f", the best Adam `{adam}` at {adams[adam]:.2f} %" if adam else ""
+    fewest = min(mine[0]["step"] for mine in methods.values())
+    equal = [label for label, mine in methods.items() if mine[0]["step"] == fewest]
+    best = max(equal, key=lambda label: means[label])
+    adams = [label for label in methods if label.startswith("adam")]
+    adam = max((label for label in adams if label in equal), key=lambda label: means[label], default=None)
+    against = f", the best Adam `{adam}` at {means[adam]:.2f} %" if adam else ""
     yield f"At equal steps `{best}` ends at the highest mean test accuracy, {means[best]:.2f} %{against}."
     # at the gradients of the cheapest method: what dearer ones had reached by then
     cheapest = min(_passes(mine[0]) for mine in methods.values())

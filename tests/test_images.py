@@ -9,6 +9,7 @@ from scipy.signal import correlate2d
 from scipy.special import expit
 from torch import nn
 
+import optimizers
 from benchmarks import accuracy, gallery
 from benchmarks.accuracy import accuracy_table, collapsed, draw_accuracies, said_of
 from benchmarks.experiment import Size, carry_out
@@ -173,6 +174,26 @@ def test_falling_rates_are_part_of_the_settings_and_need_epochs(monkeypatch):
     monkeypatch.setattr(Slope, "batches", 0)
     with pytest.raises(ValueError, match=r"decay = 0\.5: slope has no epochs"):
         rates(Method("torch.sgd", {"lr": 0.8}, decay=0.5))
+
+
+def test_a_flat_method_is_momentum_with_steps_of_given_length():
+    method = LeNet.methods["olnaq-falling-flat"]
+    w, v, draw = torch.randn(5, dtype=torch.float64), torch.zeros(5, dtype=torch.float64), torch.randn(5, 5).double()
+    bowl, params = draw @ draw.T, [torch.nn.Parameter(w.clone())]
+    optimizer = optimizers.make(method.optimizer, params, **method.options)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = params[0] @ bowl @ params[0] / 2
+        loss.backward()
+        return loss
+
+    for _ in range(20):
+        g = bowl @ (w + method.options["mu"] * v)
+        v = method.options["mu"] * v - method.options["lr"] * g / g.norm()
+        w = w + v
+        optimizer.step(closure)
+        torch.testing.assert_close(params[0].detach(), w, rtol=1e-3, atol=1e-3)
 
 
 def lenet(seeds, steps=10, network="small"):
