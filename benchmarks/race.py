@@ -43,6 +43,10 @@ class Method:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     length: float = 1.0
     """how many times the task's steps"""
+    decay: float = 1.0
+    """factor of the learning rate from each of the task's epochs to the next"""
+    end: float = 1.0
+    """factor of the learning rate at the last step; on the way there it falls by the same factor at every step"""
 
 
 class Task(Experiment):
@@ -58,6 +62,8 @@ class Task(Experiment):
     """
 
     tolerance: ClassVar[float] = 0.0
+    batches: int = 0
+    """steps of an epoch; 0 where the task has none"""
     stacked: ClassVar[bool] = True
     score: ClassVar[str] = "loss"
     """the metric that tuning makes small"""
@@ -76,6 +82,14 @@ class Task(Experiment):
     @abstractmethod
     def losses(self, step: int, call: int) -> Tensor:
         """Losses (members,) of a step's batch; call counts the evaluations of this step from 0."""
+
+    def part_losses(self, step: int, part: int) -> Tensor:
+        """Losses (members,) of the sub-batch ``step + part``, for methods whose batches are windows of sub-batches.
+
+        Raises:
+            TypeError: the task has no sub-batches.
+        """
+        raise TypeError(f"{self.name} has no sub-batches: its batches are not drawn")
 
     @abstractmethod
     def measure(self) -> dict[str, Tensor]:
@@ -123,6 +137,7 @@ class Task(Experiment):
         method = cls.method(label)
         found = {"optimizer": method.optimizer, "options": method.options, "steps": cls.length(label, size),
                  "tolerance": cls.tolerance}  # fmt: skip
+        found |= {name: factor for name in ("decay", "end") if (factor := getattr(method, name)) != 1}
         own = {**size.scale, **options}
         return found | ({"task": own} if own else {})
 
@@ -180,7 +195,9 @@ class _Pool:
     """The members of a task under one optimizer, and what was measured where each of them ended."""
 
     def __init__(self, task: Task, method: Method) -> None:
-        self.task = task
+        self.task, self.method = task, method
+        if method.decay != 1 and not task.batches:
+            raise ValueError(f"decay = {method.decay}: {task.name} has no epochs")
         self.name, self.options = method.optimizer, dict(method.options)
         if hasattr(optimizers.pick(self.name), "populations"):
             self.options["member_dims"] = int(_is_population(self.name))
@@ -194,10 +211,11 @@ class _Pool:
         self.before = [one.detach().clone() for one in task.params]
         self.start = (time.perf_counter(), time.process_time())
 
-    def closure(self, backward: bool = True) -> Tensor:
-        """Losses (members,) of this step's batch; back-propagates their sum."""
+    def closure(self, backward: bool = True, part: int | None = None) -> Tensor:
+        """Losses (members,) of this step's batch, or of a part of its window; back-propagates their sum."""
         with torch.set_grad_enabled(backward):
-            losses = self.task.losses(self.step, self.calls)
+            task = self.task
+            losses = task.losses(self.step, self.calls) if part is None else task.part_losses(self.step, part)
         if backward:
             for one in self.task.params:
                 one.grad = None
@@ -209,6 +227,7 @@ class _Pool:
     def advance(self) -> None:
         """One step of every member."""
         self.calls = 0
+        self.slow_down()
         step: Callable[[Any], Any] = self.optimizer.step  # torch's stubs know closures without arguments only
         losses = step(self.closure)
         self.step += 1
@@ -225,6 +244,18 @@ class _Pool:
             still = torch.stack([(old == new).flatten(1).all(1) for old, new in pairs]).all(0).tolist()
             self.before = [one.detach().clone() for one in self.task.params]
             self.end([member for member, ended in zip(self.running, still, strict=True) if ended], "stalled")
+
+    def slow_down(self) -> None:
+        """Multiply the learning rate by what the method says for this step."""
+        if not self.step:
+            return
+        method, task = self.method, self.task
+        factor = method.end ** (1 / max(1, task.steps - 1))
+        if task.batches and self.step % task.batches == 0:
+            factor *= method.decay
+        if factor != 1:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= factor
 
     def measured(self) -> dict[str, dict[int, float | None]]:
         """Metric -> member -> value now."""
