@@ -166,9 +166,8 @@ def main() -> int:
         for label in asked.optimizers or kind.labels():
             rows = tune(kind, label, trials=asked.trials, size=size, options=options, path=path, grid=asked.grid,
                         seeds=seeds, quiet=asked.quiet)  # fmt: skip
-            print(f"{label}: {_best(rows, path, kind, label)['settings']['lr']:g} of "
-                  + ", ".join(f"{row['settings']['lr']:g} ({row['metrics']['score']})" for row in rows),
-                  flush=True)  # fmt: skip
+            scores = ", ".join(f"{row['settings']['lr']:g} ({row['metrics']['score']})" for row in rows)
+            print(f"{label}: lr {_best(rows, path, kind, label)['settings']['lr']:g} of {scores}", flush=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,10 +1,10 @@
 """Characters: recurrent networks predict the next character of a text.
 
-``network=rnn5``: five layers of tanh units; ``network=lstm2``: two layers of LSTM cells; 64 units a layer in the default
-size, 100 in the full one. The text is Python's own language reference, which every Python carries; nine tenths train,
-the rest tests. Examples are 32 characters (full: 50) and the ones that follow each of them, batches of 32; every example
-begins with a state of zero, so a loss is a function of weights and batch alone. Losses are nats a character, tables and
-pictures also bits; they are measured on as many first examples of training and test text as the size says.
+``network=rnn5``: five layers of tanh units; ``network=lstm2``: two layers of LSTM cells; 64 units a layer in the
+default size, 100 in the full one. The text is Python's own language reference, which every Python carries; nine tenths
+train, the rest tests. Examples are 32 characters (full: 50) and the ones that follow each of them, batches of 32; every
+example begins with a state of zero, so a loss is a function of weights and batch alone. Losses are nats a character,
+tables and pictures also bits; they are measured on as many first examples of training and test text as the size says.
 
 Source: Indrapriyadarsini et al., NOLTA 2019, 2020 (aSNAQ), figures of character-level language models, a recurrent
 network of five layers and an LSTM of two.
@@ -74,8 +74,10 @@ class Characters(SequenceTask):
 
     def module(self) -> nn.Module:
         """Five layers of tanh units or two of LSTM cells, and a linear layer."""
-        layers, kind = (5, "tanh") if self.network == "rnn5" else (2, "lstm")
-        return Recurrent(0, self.hidden, layers, len(self.text.alphabet), kind, every_step=True)
+        count = len(self.text.alphabet)
+        if self.network == "rnn5":
+            return Recurrent(0, self.hidden, 5, count, "tanh", every_step=True)
+        return Recurrent(0, self.hidden, 2, count, "lstm", every_step=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats, the mean over all characters."""

@@ -69,9 +69,7 @@ class PixelSequences(SequenceTask):
     rates: ClassVar[dict[str, dict[str, float]]] = {"rows": {}, "pixels": {}}
     other = ("accuracy", "test accuracy, %", True)
 
-    def __init__(
-        self, seeds: Sequence[int], steps: int, *, side: int, measured: int, sequence: str, data: str
-    ) -> None:
+    def __init__(self, seeds: Sequence[int], steps: int, *, side: int, measured: int, sequence: str, data: str) -> None:
         found = _pictures(data)
         self.test_x, self.test_t = as_sequences(found.test_x[:measured], sequence, side), found.test_t[:measured]
         self.measured = measured
@@ -82,7 +80,9 @@ class PixelSequences(SequenceTask):
         """All options; ``auto`` becomes the data that is there."""
         found = super().chosen(options)
         if found["data"] not in DATA:
-            raise ValueError(f"data = {found['data']!r} is none of {', '.join(DATA)}{nearest(str(found['data']), DATA)}")
+            raise ValueError(
+                f"data = {found['data']!r} is none of {', '.join(DATA)}{nearest(str(found['data']), DATA)}"
+            )
         if found["data"] == "auto":
             found["data"] = first_available("mnist", "digits")
         return found
