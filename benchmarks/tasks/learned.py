@@ -172,16 +172,17 @@ def _measured(
     make: Callable[[float | None], Make], family: Family, rates: Mapping[int, float | None], problems: int, seed: int
 ) -> dict[str, Any]:
     """Reductions of each problem after each length, at the rate of this length, and the mean curve of the longest."""
-    values, longest = {}, max(rates)
+    longest = max(rates)
+    asked = {"members": problems, "seed": META_SEED, "number": seed}
+    whole = losses(make(rates[longest]), family, steps=longest, **asked)
+    values = {}
     for steps, rate in rates.items():
-        if steps == longest or rate != rates[longest]:
-            run = losses(make(rate), family, members=problems, steps=steps, seed=META_SEED, number=seed)
-            values[str(steps)] = reduction(run, steps)
-    for steps in rates:  # at one rate the shorter trial is the beginning of the longer one
-        values.setdefault(str(steps), reduction(run, steps))
+        # at one rate the shorter trial is the beginning of the longer one
+        run = whole if rate == rates[longest] else losses(make(rate), family, steps=steps, **asked)
+        values[str(steps)] = [round(one, 3) for one in reduction(run, steps).tolist()]
     marks = sorted({round(longest * k / MARKS) for k in range(MARKS + 1)})
     return {
         "lr": {str(steps): rate for steps, rate in rates.items()},
-        "log10": {steps: [round(one, 3) for one in values[steps].tolist()] for steps in map(str, rates)},
-        "curve": {"step": marks, "log10": [round(float(reduction(run, mark).mean()), 3) for mark in marks]},
-    }  # fmt: skip
+        "log10": values,
+        "curve": {"step": marks, "log10": [round(float(reduction(whole, mark).mean()), 3) for mark in marks]},
+    }
