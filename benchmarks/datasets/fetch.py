@@ -51,7 +51,7 @@ def brought(source: PackagedPictures) -> bool:
     print("\n".join(stale), flush=True)
     try:
         source.fetch()
-    except FetchError as error:
+    except (FetchError, OSError) as error:
         print(error)
         return False
     print(f"{source.name}: fetched into {source.folder}")

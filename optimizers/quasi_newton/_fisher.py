@@ -28,7 +28,7 @@ from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
 __all__ = ["Fisher"]
 
 
-CACHE = 4 << 20
+CACHE = 2 << 20
 """bytes of F that are worked on at a time"""
 
 
@@ -56,10 +56,15 @@ class Fisher(QuasiNewton):
         return (self.k + 1) % int(self.option("L")) == 0
 
     def coming(self) -> str:
-        """The kind of the next step: "plain", "first" aggregation or "aggregate"; each kind is one CUDA graph."""
+        """The kind of the next step, each of which is one CUDA graph: "start", "plain", "first" or a later "aggregate".
+
+        An aggregation that computes the sum of squares anew is called "refresh".
+        """
         if not self.aggregates():
             return "plain" if self.k else "start"
-        return "aggregate" if self.k + 1 > int(self.option("L")) else "first"
+        if self.k + 1 == int(self.option("L")):
+            return "first"
+        return "refresh" if self.refreshes() else "aggregate"
 
     def diagonal(self, squares: Tensor) -> Tensor:
         """H0 of a sum of squares, (*members, n)."""
@@ -93,20 +98,23 @@ class Fisher(QuasiNewton):
         """y = F' F s / |F| (*members, n); not divided with scale_y = "sum"."""
         F, held = self.memory["F"], self.memory["held"]
         weight = held / col(held.sum(-1).clamp(min=1)) if self.option("scale_y") == "mean" else held
-        parts = [combine(rows(F, s) * weight, F) for F, s, weight in self.near(F, s, weight)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        y = torch.empty_like(s)
+        for near, s_near, share, y_near in self.near(F, s, weight, y):
+            combine(rows(near, s_near).mul_(share), near, out=y_near)
+        return y
 
     def near(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Members together as many as the processor's cache holds the F of; all of them on a device.
 
         The tensors are (*members, ...), the first is F: several products by it then read it from the memory once.
+        Where the cache holds no two, each member comes alone, without the axis of members: such products are faster.
         """
         F = tensors[0]
         if F.ndim == 2 or not F.is_cpu:
             yield tensors
             return
-        many = max(1, CACHE // (F[0].numel() * F.element_size()))
-        yield from zip(*(one.split(many) for one in tensors), strict=True)
+        many = CACHE // (F[0].numel() * F.element_size())
+        yield from zip(*(one.split(many) if many > 1 else one.unbind() for one in tensors), strict=True)
 
     def not_grown(self, new: Tensor, old: Tensor) -> Tensor:
         """Where the loss at ``new`` is at most gamma times that at ``old``; also sound for losses below zero."""
@@ -139,12 +147,15 @@ class Fisher(QuasiNewton):
         if self.option("h0") != "adagrad":
             self.memory["squares"].mul_(col(~drop))
 
-    def refresh(self) -> None:
-        """The sum of squares, exactly, once a turn of the ring."""
+    def refreshes(self) -> bool:
+        """Whether the sum of squares is computed anew at the end of this step, as it is once a turn of the ring."""
         L = int(self.option("L"))
         turns = -(-int(self.option("mF")) // L)
-        if self.option("h0") == "fifo" and ((self.k + 1) // L) % turns == 0:
-            F, held = self.memory["F"], self.memory["held"]
-            parts = self.near(F, held, self.memory["squares"])
+        return self.option("h0") == "fifo" and self.aggregates() and ((self.k + 1) // L) % turns == 0
+
+    def refresh(self) -> None:
+        """The sum of squares, exactly: summed in float64, each rounded as when it entered."""
+        if self.refreshes():
+            parts = self.near(self.memory["F"], self.memory["held"], self.memory["squares"])
             for F, held, squares in parts:
-                squares.copy_(combine(held, F * F))
+                squares.copy_(combine(held.double(), (F * F).double()))

@@ -31,11 +31,12 @@ def rows(A: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(x.unsqueeze(-2), A.mT).squeeze(-2)  # many times faster than A @ column
 
 
-def combine(c: Tensor, A: Tensor) -> Tensor:
-    """A' c for c (*members, m) and A (*members, m, n): (*members, n)."""
+def combine(c: Tensor, A: Tensor, out: Tensor | None = None) -> Tensor:
+    """A' c for c (*members, m) and A (*members, m, n): (*members, n), in ``out`` where it is given."""
     if A.ndim == 2:
-        return torch.mv(A.t(), c)
-    return torch.matmul(c.unsqueeze(-2), A).squeeze(-2)
+        return torch.mv(A.t(), c, out=out)
+    place = None if out is None else out.unsqueeze(-2)
+    return torch.matmul(c.unsqueeze(-2), A, out=place).squeeze(-2)
 
 
 def solve_upper(R: Tensor, x: Tensor, transposed: bool = False) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, norm, overwrite, plus, unit
+from optimizers._vector import blend, col, norm, overwrite, unit
 from optimizers.quasi_newton._fisher import Fisher
 
 __all__ = ["ASNAQ"]
@@ -75,7 +75,7 @@ class ASNAQ(Fisher):
         g1 = self.gradient(self.ahead(w, mu))
         h = self.diagonal(memory["squares"] if self.k else g1 * g1)
         p, ok = unit(self.matrix.times(self, g1, h), self.option("normalize"))
-        v = plus(mu * memory["v"], -self.rate(), p)
+        v = p.mul_(-self.rate()).addcmul_(memory["v"], mu)
         w_new = blend(ok, w + v, w)
         g2 = self.gradient(w_new)
         ok = ok & torch.isfinite(norm(g2))
