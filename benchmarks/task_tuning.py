@@ -68,9 +68,10 @@ def tune(
         raise ValueError(f"{method.optimizer} has no learning rate to be tuned: lr is {own!r}")
     # a task may have a rate from such trials among its settings: what they are trials of is the method as it was before
     of = kind.settings(label, size, options) | {"options": method.options}
-    told = {"of": of, "seeds": list(seeds)} | ({"grid": trials} if grid else {})
-    known = {row["trial"]: row for row in records.read_rows(path)
+    told = {"of": of, "seeds": list(seeds)} | ({"grid": True} if grid else {})
+    known = {row["settings"]["lr"]: row for row in records.read_rows(path)
              if row["method"] == label and row["settings"] == told | {"lr": row["settings"]["lr"]}}  # fmt: skip
+    found = []
     study = None if grid else sampled_study()
     for number in tqdm(range(trials), desc=label, disable=quiet):
         if study is None:
@@ -78,13 +79,15 @@ def tune(
         else:
             trial = study.ask()
             rate = trial.suggest_float("lr", own / SPAN, own * SPAN, log=True)
-        if number not in known:
-            known[number] = _tried(kind, label, number, size, options, told | {"lr": float(f"{rate:.3g}")})
-            records.append_row(path, known[number])
+        rate = float(f"{rate:.3g}")
+        if rate not in known:
+            known[rate] = _tried(kind, label, number, size, options, told | {"lr": rate})
+            records.append_row(path, known[rate])
+        found.append(known[rate])
         if study is not None:
-            score = known[number]["metrics"]["score"]
+            score = known[rate]["metrics"]["score"]
             study.tell(trial, math.inf if score is None else score)
-    return [known[number] for number in range(trials)]
+    return found
 
 
 def _tried(

@@ -1,7 +1,7 @@
 """Pixel sequences: a recurrent network reads a digit row by row or pixel by pixel and says which it is at the end.
 
 100 tanh units (torch's RNN), a linear layer, cross entropy; batches of 50. ``sequence=rows``: 28 steps of 28 numbers.
-``sequence=pixels``: a step a pixel; in the default size the pictures are averaged down to 14 x 14, 196 steps, in the
+``sequence=pixels``: a step a pixel; in the default size the pictures are averaged down to 7 x 7, 49 steps, in the
 full size they are whole, 784 steps. ``data=digits`` are scikit-learn's 8 x 8 digits: 8 rows, or 64 pixels; ``auto`` is
 MNIST where it lies on this machine, else the digits. Losses and accuracy are those of as many first training and test
 pictures as the size says.
@@ -61,7 +61,7 @@ class PixelSequences(SequenceTask):
     title = "Pixel sequences: a recurrent network reads digits"
     batch = 50
     sizes: ClassVar[dict[str, Size]] = {
-        "fast": Size(8, 1, {"side": 8, "measured": 100}), "default": Size(600, 3, {"side": 14, "measured": 1000}),
+        "fast": Size(8, 1, {"side": 8, "measured": 100}), "default": Size(600, 3, {"side": 7, "measured": 1000}),
         "full": Size(12_000, 5, {"side": 28, "measured": 10_000}),
     }  # fmt: skip
     options: ClassVar[dict[str, Any]] = {"sequence": "rows", "data": "auto"}
