@@ -208,7 +208,7 @@ class _Pool:
         self.running = list(range(len(task.seeds)))
         self.ended: dict[int, dict[str, Any]] = {}
         self.marks, self.curve = task.marks(), dict[int, dict[str, dict[int, float | None]]]()
-        self.before = [one.detach().clone() for one in task.params]
+        self.before = self.last = [one.detach().clone() for one in task.params]
         self.start = (time.perf_counter(), time.process_time())
 
     def closure(self, backward: bool = True, part: int | None = None) -> Tensor:
@@ -238,10 +238,14 @@ class _Pool:
         if self.task.tolerance:
             small = (self.norms <= self.task.tolerance).tolist()
             self.end([member for member, ended in zip(self.running, small, strict=True) if ended], "converged")
+        if self.running and (self.step + 1) % STILL == 0:
+            self.last = [one.detach().clone() for one in self.task.params]
         if self.running and self.step % STILL == 0:
             self.loss = float(losses.detach().mean())
-            pairs = zip(self.before, self.task.params, strict=True)
-            still = torch.stack([(old == new).flatten(1).all(1) for old, new in pairs]).all(0).tolist()
+            # methods that go back to an anchor may be there at both ends of a hundred steps, so one more is compared
+            known = zip(self.before, self.last, self.task.params, strict=True)
+            same = [((old == new) & (last == new)).flatten(1).all(1) for old, last, new in known]
+            still = torch.stack(same).all(0).tolist()
             self.before = [one.detach().clone() for one in self.task.params]
             self.end([member for member, ended in zip(self.running, still, strict=True) if ended], "stalled")
 
@@ -295,7 +299,7 @@ class _Pool:
         self.task.keep(places)
         self.optimizer = optimizers.make(self.name, self.task.params, **self.options)
         self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
-        self.before = [one[places] for one in self.before]
+        self.before, self.last = ([one[places] for one in kept] for kept in (self.before, self.last))
 
 
 def _narrowed(memory: Any, many: int, places: Tensor) -> Any:
