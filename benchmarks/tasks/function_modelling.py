@@ -23,11 +23,11 @@ from torch import Tensor
 
 from benchmarks.experiment import Size
 from benchmarks.pictures import draw_band, finish, save, styles
-from benchmarks.race import Method, Task, numbers
+from benchmarks.race import Method, numbers
+from benchmarks.regression import Regression, three
 
 __all__ = ["FunctionModelling", "scaled_points", "target"]
 
-HIDDEN = 7
 AUTHORS = {"line_search": "strong_wolfe", "rescale": False}
 """how the authors' program starts: a strong Wolfe search at the first step, H = I; it decides which minima are found"""
 AGAIN = AUTHORS | {"descents": 3}
@@ -60,7 +60,7 @@ def scaled_points(count: int) -> tuple[Tensor, Tensor]:
     return x / 4, 2 * (target(x) - low) / (high - low) - 1
 
 
-class FunctionModelling(Task):
+class FunctionModelling(Regression):
     """The population of trials."""
 
     name = "function-modelling"
@@ -69,6 +69,7 @@ class FunctionModelling(Task):
         "fast": Size(2_000, 2), "default": Size(100_000, 15), "full": Size(100_000, 15),
     }  # fmt: skip
     tolerance = 1e-6
+    hidden = 7
     methods: ClassVar[dict[str, Method]] = {
         "adagrad": Method("torch.adagrad", {"lr": 0.01, "initial_accumulator_value": 0.1}),
         "rmsprop": Method("torch.rmsprop", {"lr": 1e-3, "alpha": 0.9}),
@@ -87,30 +88,8 @@ class FunctionModelling(Task):
     }
 
     def __init__(self, seeds: Sequence[int], steps: int = 100_000) -> None:
-        super().__init__(seeds, steps)
-        self.x, self.t = scaled_points(400)
-        first = torch.stack([first_weights(seed) for seed in seeds])  # (members, 22)
-        shapes = [(HIDDEN, 1), (HIDDEN, 1), (1, HIDDEN), (1, 1)]
-        parts = first.split([a * b for a, b in shapes], 1)
-        # (members, 7, 1) twice, (members, 1, 7), (members, 1, 1)
-        self.params = [
-            part.reshape(-1, *shape).clone().requires_grad_() for part, shape in zip(parts, shapes, strict=True)
-        ]
-
-    def errors(self, x: Tensor, t: Tensor) -> Tensor:
-        """E of every member on points (count,): (members,)."""
-        weight, bias, out_weight, out_bias = self.params
-        hidden = torch.sigmoid(torch.addcmul(bias, weight, x))  # (members, 7, count)
-        return 0.5 * (out_weight @ hidden + out_bias - t).square().mean((-2, -1))
-
-    def losses(self, step: int, call: int) -> Tensor:
-        """E on the training points."""
-        return self.errors(self.x, self.t)
-
-    def measure(self) -> dict[str, Tensor]:
-        """E on training and test points."""
-        with torch.no_grad():
-            return {"loss": self.errors(self.x, self.t), "test_loss": self.errors(*scaled_points(10_000))}
+        (x, t), (test_x, test_t) = scaled_points(400), scaled_points(10_000)
+        super().__init__(seeds, steps, (x[None], t[None]), (test_x[None], test_t[None]))
 
     def marks(self) -> set[int]:
         """Eight a decade."""
@@ -126,9 +105,9 @@ class FunctionModelling(Task):
             lines.append(
                 {
                     "method": label,
-                    "E x 1000": _three(numbers(mine, "loss")),
+                    "E x 1000": three(numbers(mine, "loss")),
                     "published": "-" if published[0] is None else " / ".join(f"{one:.3g}" for one in published[:3]),
-                    "test x 1000": _three(numbers(mine, "test_loss")),
+                    "test x 1000": three(numbers(mine, "test_loss")),
                     "steps": round(statistics.fmean(row["step"] for row in mine)),
                     "published steps": published[3],
                     "converged": f"{sum(row['metrics']['end'] == 'converged' for row in mine)}/{len(mine)}",
@@ -162,15 +141,3 @@ class FunctionModelling(Task):
                 (within if 1000 * statistics.fmean(losses) <= worst else outside).append(f"`{label}`")
         said = f"Means within the published best to worst, or better: {', '.join(within) or 'none'}."
         return [said + (f" Above it: {', '.join(outside)}." if outside else "")]
-
-
-def first_weights(seed: int) -> Tensor:
-    """Weights (22,) of a trial, U(-0.5, 0.5)."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(3 * HIDDEN + 1, generator=generator, dtype=torch.float64) - 0.5
-
-
-def _three(losses: list[float]) -> str:
-    """Mean, best and worst times 1000."""
-    found = (statistics.fmean(losses), min(losses), max(losses))
-    return " / ".join(f"{1000 * one:.3g}" for one in found)
