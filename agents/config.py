@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import optimizers
 from routing_env import Problem, read_problem
+from routing_env.decompose import Decomposition
 from routing_env.generators.published import published
 from routing_env.plugins import nearest, pick
 
@@ -17,6 +18,8 @@ __all__ = ["TrainConfig", "check_optimizer", "parse_options", "problem_of"]
 
 Initialisation = Literal["he", "published", "torch"]
 Loss = Literal["huber", "squared", "published"]
+SHARED = ("max_steps", "via_capacity", "keep_failed", "decomposition")
+"""settings that the environment takes under the same names"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class TrainConfig:
     """wires on one via; none for no limit"""
     keep_failed: bool = True
     """whether wires of a connection given up stay until the pass ends"""
+    decomposition: Decomposition = "spanning"
+    """how nets of more than two pins become connections: spanning (as published) or steiner"""
 
     hidden: tuple[int, ...] = (64, 64)
     """sizes of the hidden layers"""
@@ -117,6 +122,8 @@ class TrainConfig:
         self._check((*rate, "max_grad_norm", "checkpoint_seconds"), lambda value: value > 0, "be positive")
         self._check(("hidden",), lambda sizes: len(sizes) > 0 and min(sizes) >= 1, "be sizes of at least 1")
         self._check(("loss",), lambda kind: kind in get_args(Loss), f"be one of {', '.join(get_args(Loss))}")
+        cuts = get_args(Decomposition)
+        self._check(("decomposition",), lambda kind: kind in cuts, f"be one of {', '.join(cuts)}")
         kinds = get_args(Initialisation)
         self._check(("initialisation",), lambda kind: kind in kinds, f"be one of {', '.join(kinds)}")
         pick("observations", self.observation)
@@ -148,7 +155,7 @@ class TrainConfig:
 
     def env_options(self) -> dict[str, Any]:
         """The environment's arguments."""
-        kept = {name: getattr(self, name) for name in ("observation", "max_steps", "via_capacity", "keep_failed")}
+        kept = {name: getattr(self, name) for name in (*SHARED, "observation")}
         return kept | {"reward": self.reward_object()}
 
     @property

@@ -50,7 +50,7 @@ def transitions(problem: Problem, options: dict[str, Any]) -> list[Transition]:
     env = TensorRouting([problem], **options)
     env.begin()
     grid, found = grid_of(problem), []
-    for walk in astar.paths(problem):
+    for walk in astar.paths(problem, decomposition=options.get("decomposition", "spanning")):
         ended = False
         if not walk:  # A* found no path: the connection is given up, for which a move has to be made in it
             env.step(env.mask.argmin(1))

@@ -21,6 +21,7 @@ from numba.core.errors import NumbaPerformanceWarning
 from torch import Tensor
 
 from routing_env import rules
+from routing_env.decompose import Decomposition
 from routing_env.gym_env import as_object
 from routing_env.problem import Problem
 from routing_env.program import device_program, program
@@ -46,7 +47,7 @@ class TensorRouting:
 
     Args:
         problems: one an environment, same columns, rows and layers.
-        observation, reward, max_steps, via_capacity, keep_failed: as in GlobalRouting.
+        observation, reward, max_steps, via_capacity, keep_failed, decomposition: as in GlobalRouting.
         device: where the tensors lie. Where numba simulates CUDA (``NUMBA_ENABLE_CUDASIM=1``), ``"cuda"`` is the
             simulator and the tensors lie on the CPU.
 
@@ -64,6 +65,7 @@ class TensorRouting:
         max_steps: int | None = None,
         via_capacity: int | None = None,
         keep_failed: bool = True,
+        decomposition: Decomposition = "spanning",
         device: torch.device | str = "cpu",
     ) -> None:
         self.problems, self.device = list(problems), torch.device(device)
@@ -73,7 +75,7 @@ class TensorRouting:
         observation, reward = as_object("observations", observation), as_object("rewards", reward)
         made = make_state(
             self.problems, reward.prices(), closed=reward.closed, max_steps=max_steps, via_capacity=via_capacity,
-            keep_failed=keep_failed,
+            keep_failed=keep_failed, decomposition=decomposition,
         )  # fmt: skip
         self.tables = {name: torch.from_numpy(array).to(self.device) for name, array in made._asdict().items()}
         """the arrays of ``State`` by name"""

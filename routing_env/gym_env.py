@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing_env import rules
+from routing_env.decompose import Decomposition
 from routing_env.formats import read_problem
 from routing_env.plugins import pick
 from routing_env.problem import Problem, Tile
@@ -58,6 +59,8 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
     max_steps: moves a connection may take; None for 50, on grids beyond 8 x 8 3 (columns + rows).
     via_capacity: wires on one via; None for no limit (the published environment has 10).
     keep_failed: whether wires of a connection given up stay until the pass ends (as published).
+    decomposition: of nets of more than two pins: spanning joins pins with pins (as published), steiner also joins at
+        the branching nodes of a cheapest tree.
 
     ## Version history
     v0: first.
@@ -77,6 +80,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         max_steps: int | None = None,
         via_capacity: int | None = None,
         keep_failed: bool = True,
+        decomposition: Decomposition = "spanning",
         render_mode: str | None = None,
     ) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -89,7 +93,7 @@ class GlobalRouting(gym.Env[Observation, np.int64]):
         self.action_space = gym.spaces.Discrete(6)
         self.state: State = make_state(
             [self.problem], reward.prices(), closed=reward.closed, max_steps=max_steps, via_capacity=via_capacity,
-            keep_failed=keep_failed,
+            keep_failed=keep_failed, decomposition=decomposition,
         )  # fmt: skip
         self.arrived = False
         """whether the connection that ended last was made"""

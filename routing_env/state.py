@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing_env import rules
+from routing_env.decompose import Decomposition
 from routing_env.decompose import connections as two_pin_connections
 from routing_env.grid import NO_LIMIT, Ints, grid_of
 from routing_env.problem import Problem
@@ -41,6 +42,7 @@ def make_state(
     max_steps: int | None = None,
     via_capacity: int | None = None,
     keep_failed: bool = True,
+    decomposition: Decomposition = "spanning",
 ) -> State:
     """Lay out problems of one shape, ready for ``begin_many``.
 
@@ -51,6 +53,7 @@ def make_state(
         max_steps: moves a connection may take.
         via_capacity: wires on one via edge; None for no limit.
         keep_failed: whether the wires of a failed connection stay until the pass ends.
+        decomposition: of nets of more than two pins, see ``decompose``.
 
     Raises:
         ValueError: shapes differ, a problem has nothing to route, or a setting is out of range.
@@ -67,7 +70,7 @@ def make_state(
         raise ValueError(f"via_capacity must be at least 1, got {via_capacity}")
     if len(prices) > rules.TOTALS - rules.PRICES:
         raise ValueError(f"a reward has at most {rules.TOTALS - rules.PRICES} numbers, got {len(prices)}")
-    tables = [_connections(problem) for problem in problems]
+    tables = [_connections(problem, decomposition) for problem in problems]
     steps = max_steps or default_max_steps(problems[0])
     longest = max(map(len, tables))
     grid = grid_of(problems[0])
@@ -94,8 +97,8 @@ def make_state(
     return made
 
 
-def _connections(problem: Problem) -> Ints:
-    table = two_pin_connections(problem)
+def _connections(problem: Problem, decomposition: Decomposition) -> Ints:
+    table = two_pin_connections(problem, decomposition)
     if not len(table):
         raise ValueError(f"{problem.name}: no net needs a route")
     return np.hstack([table, grid_of(problem).demand[table[:, 0]]])

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from routing_env import rules
+from routing_env.decompose import Decomposition
 from routing_env.gym_env import as_object, as_problem, places
 from routing_env.problem import Problem
 from routing_env.program import program
@@ -39,7 +40,7 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         episode: ``"pass"`` or ``"connection"``.
         threads: parts of the problems that are moved at the same time; results do not depend on it.
         copy: whether returned arrays are the caller's to keep (False: they are overwritten by the next step).
-        observation, reward, max_steps, via_capacity, keep_failed: as in GlobalRouting.
+        observation, reward, max_steps, via_capacity, keep_failed, decomposition: as in GlobalRouting.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  declared so by the base class
@@ -58,6 +59,7 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         max_steps: int | None = None,
         via_capacity: int | None = None,
         keep_failed: bool = True,
+        decomposition: Decomposition = "spanning",
         threads: int = 1,
         copy: bool = True,
         render_mode: str | None = None,
@@ -82,7 +84,7 @@ class GlobalRoutingVector(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDAr
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.state: State = make_state(
             self.problems, reward.prices(), closed=reward.closed, max_steps=max_steps, via_capacity=via_capacity,
-            keep_failed=keep_failed,
+            keep_failed=keep_failed, decomposition=decomposition,
         )  # fmt: skip
         compiled = program(observation.write, reward.pay)
         self._play, self._begin = compiled.step_many, compiled.begin_many

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, linprog
 from scipy.sparse import csr_array, hstack
 
+from routing_env._steiner import Longs
 from routing_env.routers._integer_program import integer_program
 from routing_env.routers._lagrange import ONE, Model, Priced, cheapest, fixed_point
 from routing_env.routers._protocol import Clock, Progress
-from routing_env.routers._steiner import Longs
 
 __all__ = ["NONE", "PENALTIES", "STAGES", "Master", "Pool", "Relaxation", "choose", "relax", "solve"]
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from routing_env._steiner import Longs
 from routing_env.routers._columns import NONE, PENALTIES, Master, Pool, solve
 from routing_env.routers._lagrange import Model, Priced, cheapest, fixed_point
 from routing_env.routers._protocol import Clock
-from routing_env.routers._steiner import Longs
 
 __all__ = ["dive"]
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_array
 
+from routing_env._steiner import FAR, Longs, grown_tree
 from routing_env.routers._integer_program import INFEASIBLE, integer_program
 from routing_env.routers._lagrange import Model, Priced, surviving_arcs
 from routing_env.routers._protocol import Clock
-from routing_env.routers._steiner import FAR, Longs, grown_tree
 
 __all__ = ["BYTES_AN_ENTRY", "Outcome", "allowed_moves", "entries", "solve"]
 

@@ -22,11 +22,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from routing_env._steiner import FAR, Longs, arc_costs, edge_costs, routes
 from routing_env.grid import Grid, Ints, grid_of
 from routing_env.metrics import net_bound
 from routing_env.problem import Problem
 from routing_env.routers._protocol import Clock
-from routing_env.routers._steiner import FAR, Longs, arc_costs, edge_costs, routes
 from routing_env.solution import needs_route
 
 __all__ = ["MOST_TERMINALS", "ONE", "Model", "Priced", "cheapest", "fixed_point", "model_of", "surviving_arcs"]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing_env._kernel import kernel
-from routing_env.decompose import connections
+from routing_env.decompose import Decomposition, connections
 from routing_env.grid import NO_LIMIT, Grid, Ints, grid_of
 from routing_env.problem import Problem
 from routing_env.routers._protocol import Clock, Progress
@@ -81,8 +81,9 @@ def route(
 
 
 def paths(
-    problem: Problem, *, full: Full = "priced", time_limit: float | None = None, via_capacity: int | None = None
-) -> list[list[int]]:
+    problem: Problem, *, full: Full = "priced", time_limit: float | None = None, via_capacity: int | None = None,
+    decomposition: Decomposition = "spanning",
+) -> list[list[int]]:  # fmt: skip
     """The nodes of each connection's path from source to target under ``sharing="none"``.
 
     Returns:
@@ -91,7 +92,7 @@ def paths(
     Raises:
         ValueError: an argument has no such value.
     """
-    rows, walks, _ = _run(problem, "none", full, via_capacity, Clock(time_limit), None)
+    rows, walks, _ = _run(problem, "none", full, via_capacity, Clock(time_limit), None, decomposition)
     return [walk.tolist() for walk in walks] + [[] for _ in range(len(rows) - len(walks))]
 
 
@@ -103,7 +104,13 @@ def _edges(grid: Grid, walk: Ints) -> Ints:
 
 
 def _run(
-    problem: Problem, sharing: Sharing, full: Full, via_capacity: int | None, clock: Clock, progress: Progress | None
+    problem: Problem,
+    sharing: Sharing,
+    full: Full,
+    via_capacity: int | None,
+    clock: Clock,
+    progress: Progress | None,
+    decomposition: Decomposition = "spanning",
 ) -> tuple[Ints, list[Ints], int]:
     """Rows of ``connections``, a path for each of the first rows (empty: none found), and how many those are."""
     for name, value, known in (("sharing", sharing, ("net", "none")), ("full", full, ("priced", "closed"))):
@@ -111,7 +118,7 @@ def _run(
             raise ValueError(f"{name} {value!r} is none of {', '.join(map(repr, known))}")
     if via_capacity is not None and via_capacity < 0:
         raise ValueError(f"via_capacity must not be negative, got {via_capacity}")
-    grid, rows = grid_of(problem), connections(problem)
+    grid, rows = grid_of(problem), connections(problem, decomposition)
     capacity = grid.capacity.copy()
     capacity[2::3] = NO_LIMIT if via_capacity is None else via_capacity
     need = np.hstack([grid.demand, np.ones((len(grid.demand), 1), np.int32)])

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from routing_env import metrics
+from routing_env._steiner import Longs
 from routing_env.problem import Problem
 from routing_env.routers import _flow_model
 from routing_env.routers._columns import STAGES, Relaxation, choose, relax
 from routing_env.routers._dive import dive
 from routing_env.routers._lagrange import ONE, Model, model_of
 from routing_env.routers._protocol import Clock, Progress
-from routing_env.routers._steiner import Longs
 from routing_env.solution import Solution
 
 __all__ = ["MEMORY_LIMIT", "Bound", "bound", "proves_unroutable", "route"]
