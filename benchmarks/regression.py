@@ -33,7 +33,7 @@ class Regression(Task):
         test: other points, on the scale of the training points.
     """
 
-    hidden: ClassVar[int]
+    hidden: int
     """sigmoids of a network"""
 
     def __init__(self, seeds: Sequence[int], steps: int, train: Points, test: Points) -> None:
