@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,7 +94,7 @@ class FullBatch(ModuleTask):
 def network(sizes: Sequence[int]) -> nn.Sequential:
     """Layers of these widths with sigmoids between them."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.Sigmoid()]
     return nn.Sequential(*layers[:-1])
 

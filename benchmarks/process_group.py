@@ -13,7 +13,7 @@ import pickle
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -92,7 +92,7 @@ def _alone(work: Work, args: tuple[Any, ...]) -> Any:
         torch.set_num_threads(threads)
 
 
-def _wait(group: list[BaseProcess], folder: Path) -> None:
+def _wait(group: Sequence[BaseProcess], folder: Path) -> None:
     """Until all have ended well.
 
     Raises:

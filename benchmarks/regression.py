@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor

@@ -36,7 +36,9 @@ class _Share:
         self.model = network(WIDTHS).double()
         self.label, self.seed, self.count, self.rows = label, seed, count, slice(rank, None, processes)
         self.x, self.t, *_ = pictures()
-        self.optimizer = optimizers.make(METHODS[label].optimizer, self.model.parameters(), **METHODS[label].options)
+        optimizer = optimizers.make(METHODS[label].optimizer, self.model.parameters(), **METHODS[label].options)
+        assert isinstance(optimizer, optimizers.VectorOptimizer)
+        self.optimizer = optimizer
         if processes > 1:
             self.optimizer.distribute()
         self.whole = self.batch(0, count)
@@ -47,30 +49,29 @@ class _Share:
         drawn = torch.randint(len(self.x), (count,), generator=draw)[self.rows]
         return self.x[drawn], self.t[drawn]
 
-    def closure(self, drawn: Callable[[int], tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
-        """The mean loss over a batch, or over a part of it."""
+    def closure(self, *parts: tuple[Tensor, Tensor]) -> Callable[..., Tensor]:
+        """The mean loss over a batch, or over one of its parts."""
 
         def closure(backward: bool = True, part: int = 0) -> Tensor:
             self.optimizer.zero_grad()
-            x, t = drawn(part)
+            x, t = parts[part]
             loss = functional.cross_entropy(self.model(x), t)
             if backward:
                 loss.backward()
             return loss
 
-        return closure if self.label == "oLMoQ-mb" else lambda backward=True: closure(backward)
+        return closure if len(parts) > 1 else lambda backward=True: closure(backward)
 
     def step(self, k: int) -> None:
         """One step, or an epoch of SGD."""
         if self.label == "oLMoQ-mb":
-            self.optimizer.step(self.closure(lambda part: self.batch(k + part, self.count // 3)))
+            self.optimizer.step(self.closure(*(self.batch(k + part, self.count // 3) for part in range(3))))
         elif self.label == "SGD epoch":
             many = self.count // SGD_BATCH
             for i in range(many):
-                drawn = self.batch(k * many + i, SGD_BATCH)
-                self.optimizer.step(self.closure(lambda part, drawn=drawn: drawn))
+                self.optimizer.step(self.closure(self.batch(k * many + i, SGD_BATCH)))
         else:
-            self.optimizer.step(self.closure(lambda part: self.whole))
+            self.optimizer.step(self.closure(self.whole))
 
     def loss(self) -> float:
         """Of the whole network on all digits."""

@@ -79,7 +79,7 @@ class Levy(Regression):
     tolerance = 1e-6
     sizes: ClassVar[dict[str, Size]] = {
         "fast": Size(20, 2, {"points": 200, "hidden": 10}),
-        "default": Size(1_000, 10, {"points": 500, "hidden": 50}),
+        "default": Size(1_000, 10, {"points": 1_000, "hidden": 50}),
         "full": Size(10_000, 30, {"points": 5_000, "hidden": 50}),
     }
     options: ClassVar[dict[str, Any]] = {"variables": 5}
@@ -125,8 +125,9 @@ class Levy(Regression):
     @classmethod
     def findings(cls, rows: Sequence[dict[str, Any]]) -> list[str]:
         """The least mean E; each method beside the one that it accelerates; the least at equal time."""
-        losses = {label: {row["seed"]: loss for row, loss in zip(rows, numbers(rows, "loss"), strict=True)
-                          if row["method"] == label} for label in dict.fromkeys(row["method"] for row in rows)}  # fmt: skip
+        losses: dict[str, dict[int, float]] = {}
+        for row, loss in zip(rows, numbers(rows, "loss"), strict=True):
+            losses.setdefault(row["method"], {})[row["seed"]] = loss
         means = {label: statistics.fmean(found.values()) for label, found in losses.items()}
         best = min(means, key=lambda label: means[label])
         steps = max(row["step"] for row in rows)
@@ -145,7 +146,9 @@ class Levy(Regression):
             curves = [row["metrics"]["curve"] for row in rows if row["method"] == label]
             longest = max(curves, key=lambda curve: len(curve["step"]))
             for ax, name in ((left, "step"), (right, "seconds")):
-                draw_band(ax, [max(one, 1e-3) for one in longest[name]], [curve["loss"] for curve in curves], look, label)
+                draw_band(
+                    ax, [max(one, 1e-3) for one in longest[name]], [curve["loss"] for curve in curves], look, label
+                )
         left.set(xscale="log", yscale="log", xlabel="step", ylabel="E on the training points, mean of trials")
         right.set(xscale="log", xlabel="seconds of the processor, a trial's share")
         finish(left)
@@ -173,7 +176,9 @@ def _at_equal_time(rows: Sequence[dict[str, Any]]) -> list[str]:
     limit = min(ends.values())
     reached = {}
     for label, mine in curves.items():
-        last = [[loss for loss, spent in zip(one["loss"], one["seconds"], strict=True) if spent <= limit] for one in mine]
+        last = [
+            [loss for loss, spent in zip(one["loss"], one["seconds"], strict=True) if spent <= limit] for one in mine
+        ]
         if all(last):
             reached[label] = statistics.fmean(one[-1] for one in last)
     if not reached:

@@ -16,6 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,9 +180,7 @@ class Products(Experiment):
         return [save(figure, folder / f"{cls.name}-rates.png")]
 
 
-def _timed(
-    kind: type[Products], label: str, seed: int, size: Size, options: Mapping[str, Any]
-) -> dict[str, Any]:
+def _timed(kind: type[Products], label: str, seed: int, size: Size, options: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a seed: seconds of the processor that each batch takes."""
     draw = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -193,9 +192,9 @@ def _timed(
         x = torch.randn(batch, 1, 28, 28, generator=draw)
         t = torch.randint(10, (batch,), generator=draw)
         operation(label, model, x, t, vectors)  # what is loaded and reserved at the first call does not count
-        found[str(batch)] = _best(lambda x=x, t=t: operation(label, model, x, t, vectors), size.scale["calls"])
+        found[str(batch)] = _best(partial(operation, label, model, x, t, vectors), size.scale["calls"])
         count += 1 + size.scale["calls"]
-    metrics = {"seconds": found, "device": machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+    metrics = {"seconds": found, "device": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
                "weights": sum(one.numel() for one in model.parameters())}  # fmt: skip
     name = {"loss": "losses", "gradient": "gradients"}.get(label, "products")
     return records.row(
@@ -203,6 +202,13 @@ def _timed(
         metrics=metrics, evaluations={name: count}, wall_seconds=time.perf_counter() - begun[0],
         cpu_seconds=time.process_time() - begun[1],
     )  # fmt: skip
+
+
+def processor() -> str:
+    """The model of the processor where Linux tells it."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), machine())
 
 
 def _best(call: Callable[[], Any], calls: int) -> float:
