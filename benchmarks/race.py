@@ -31,6 +31,9 @@ __all__ = ["Method", "Task", "numbers", "run"]
 NOT_ELEMENTWISE = ("torch.lbfgs", "torch.adafactor")
 """torch's optimizers that mix the entries of a parameter: stacked members would feel each other"""
 
+DIFFERENTIATE = ("damped_newton", "hessian_free", "newton", "newton_cg", "slbfgs", "slsr1", "sqn")
+"""optimizers that differentiate the loss themselves: it stays on its graph without backward too"""
+
 STILL = 100
 """steps without any change of the weights after which a trial has ended"""
 
@@ -213,7 +216,7 @@ class _Pool:
 
     def closure(self, backward: bool = True, part: int | None = None) -> Tensor:
         """Losses (members,) of this step's batch, or of a part of its window; back-propagates their sum."""
-        with torch.set_grad_enabled(backward):
+        with torch.set_grad_enabled(backward or self.name in DIFFERENTIATE):
             task = self.task
             losses = task.losses(self.step, self.calls) if part is None else task.part_losses(self.step, part)
         if backward:
@@ -234,7 +237,8 @@ class _Pool:
         if self.step in self.marks:
             self.curve[self.step] = self.measured()
         squares = [one.grad.flatten(1).square().sum(1) for one in self.task.params if one.grad is not None]
-        self.norms = torch.stack(squares).sum(0).sqrt()
+        if squares:  # none where the optimizer differentiates the loss itself
+            self.norms = torch.stack(squares).sum(0).sqrt()
         if self.task.tolerance:
             small = (self.norms <= self.task.tolerance).tolist()
             self.end([member for member, ended in zip(self.running, small, strict=True) if ended], "converged")
