@@ -31,6 +31,9 @@ __all__ = ["Method", "Task", "numbers", "run"]
 NOT_ELEMENTWISE = ("torch.lbfgs", "torch.adafactor")
 """torch's optimizers that mix the entries of a parameter: stacked members would feel each other"""
 
+DIFFERENTIATE = ("damped_newton", "hessian_free", "newton", "newton_cg", "slbfgs", "slsr1", "sqn")
+"""optimizers that differentiate the loss themselves: it stays on its graph without backward too"""
+
 STILL = 100
 """steps without any change of the weights after which a trial has ended"""
 
@@ -84,6 +87,10 @@ class Task(Experiment):
     @abstractmethod
     def marks(self) -> set[int]:
         """Numbers of steps after which the curve is measured."""
+
+    def make(self, name: str, options: dict[str, Any]) -> torch.optim.Optimizer:
+        """An optimizer of the members as they are; a place for what it needs besides their parameters."""
+        return optimizers.make(name, self.params, **options)
 
     def notes(self) -> list[dict[str, Any]]:
         """What else a member's row keeps of its last weights, such as outputs to be drawn: one a member."""
@@ -184,7 +191,7 @@ class _Pool:
         self.name, self.options = method.optimizer, dict(method.options)
         if hasattr(optimizers.pick(self.name), "populations"):
             self.options["member_dims"] = int(_is_population(self.name))
-        self.optimizer = optimizers.make(self.name, task.params, **self.options)
+        self.optimizer = task.make(self.name, self.options)
         self.step, self.calls, self.loss = 0, 0, math.nan
         self.evaluations = {"losses": 0, "gradients": 0}
         self.norms = torch.full((len(task.seeds),), math.inf)
@@ -196,7 +203,7 @@ class _Pool:
 
     def closure(self, backward: bool = True) -> Tensor:
         """Losses (members,) of this step's batch; back-propagates their sum."""
-        with torch.set_grad_enabled(backward):
+        with torch.set_grad_enabled(backward or self.name in DIFFERENTIATE):
             losses = self.task.losses(self.step, self.calls)
         if backward:
             for one in self.task.params:
@@ -215,7 +222,8 @@ class _Pool:
         if self.step in self.marks:
             self.curve[self.step] = self.measured()
         squares = [one.grad.flatten(1).square().sum(1) for one in self.task.params if one.grad is not None]
-        self.norms = torch.stack(squares).sum(0).sqrt()
+        if squares:  # none where the optimizer differentiates the loss itself
+            self.norms = torch.stack(squares).sum(0).sqrt()
         if self.task.tolerance:
             small = (self.norms <= self.task.tolerance).tolist()
             self.end([member for member, ended in zip(self.running, small, strict=True) if ended], "converged")
@@ -262,7 +270,7 @@ class _Pool:
         memory.get("global", {}).pop("shape", None)
         groups = self.optimizer.state_dict()["param_groups"]
         self.task.keep(places)
-        self.optimizer = optimizers.make(self.name, self.task.params, **self.options)
+        self.optimizer = self.task.make(self.name, self.options)
         self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
         self.before = [one[places] for one in self.before]
 
