@@ -30,7 +30,7 @@ class ModuleTask(Task):
         x: training examples (n, ...), t: their targets (n, ...).
     """
 
-    batch: ClassVar[int]
+    batch: int
     """examples of a step; all of them where there are no more"""
     tested_at_once: ClassVar[int] = 1000
 

@@ -102,6 +102,10 @@ class Task(Experiment):
     def marks(self) -> set[int]:
         """Numbers of steps after which the curve is measured."""
 
+    def make(self, name: str, options: dict[str, Any]) -> torch.optim.Optimizer:
+        """An optimizer of the members as they are; a place for what it needs besides their parameters."""
+        return optimizers.make(name, self.params, **options)
+
     def notes(self) -> list[dict[str, Any]]:
         """What else a member's row keeps of its last weights, such as outputs to be drawn: one a member."""
         return [{} for _ in self.params[0]]
@@ -204,7 +208,7 @@ class _Pool:
         self.name, self.options = method.optimizer, dict(method.options)
         if hasattr(optimizers.pick(self.name), "populations"):
             self.options["member_dims"] = int(_is_population(self.name))
-        self.optimizer = optimizers.make(self.name, task.params, **self.options)
+        self.optimizer = task.make(self.name, self.options)
         self.step, self.calls, self.loss = 0, 0, math.nan
         self.evaluations = {"losses": 0, "gradients": 0}
         self.norms = torch.full((len(task.seeds),), math.inf)
@@ -301,7 +305,7 @@ class _Pool:
         memory.get("global", {}).pop("shape", None)
         groups = self.optimizer.state_dict()["param_groups"]
         self.task.keep(places)
-        self.optimizer = optimizers.make(self.name, self.task.params, **self.options)
+        self.optimizer = self.task.make(self.name, self.options)
         self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
         self.before, self.last = ([one[places] for one in kept] for kept in (self.before, self.last))
 

@@ -30,7 +30,7 @@ METHODS: dict[str, Method] = {
     "adagrad": Method("torch.adagrad", {"lr": 0.01}, length=2),
     "adam": Method("torch.adam", {"lr": 0.01}, length=2),
 }
-"""with the rates around which each task's are searched; around 0.01 (aSNAQ) and 0.001 (Adam) best ones lay at an edge"""
+"""with the rates around which each task's are searched; around 0.01 (aSNAQ) and 0.001 (Adam) the best lay at an edge"""
 MARKS = 16
 
 
