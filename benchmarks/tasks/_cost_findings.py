@@ -107,10 +107,12 @@ def expected(label: str, metrics: Metrics, along: str) -> float | None:
     if said is None or along not in metrics:
         return None
     d = metrics["d"]["at"][-1]
-    at = {"d": d if along == "d" else d // 10, "m": sizes.get("m", sizes.get("mL", 0)), "mF": sizes.get("mF", 0),
-          "L": sizes.get("L", 1)}  # fmt: skip
+    usual = {"d": d // 10, "m": sizes.get("m", sizes.get("mL", 0)), "mF": sizes.get("mF", 0), "L": sizes.get("L", 1)}
     two = metrics[along]["at"][-2:]
-    costs = [said.beyond(**(at | {along: size})) for size in two]
+    costs = []
+    for size in two:
+        at = usual | {along: size}
+        costs.append(said.beyond(at["d"], at["m"], at["mF"], at["L"]))
     return math.log(costs[1] / costs[0]) / math.log(two[1] / two[0])
 
 
@@ -167,7 +169,8 @@ def _in_use(found: Found) -> str:
 
 def _evaluations_differ(found: Found) -> str:
     """Published and measured gradients where no search decides them."""
-    same, other = [], []
+    same: list[str] = []
+    other: list[str] = []
     for label in found:
         said = PUBLISHED.get(label)
         if said is not None and not said.searches:
@@ -179,23 +182,31 @@ def _evaluations_differ(found: Found) -> str:
 
 def _growths(found: Found, along: str) -> str:
     """Whose time grows as published and whose does not."""
-    even, faster, slower = [], [], []
+    even, faster, slower, fixed = [], [], [], []
     for label, mine in found.items():
         formula = expected(label, mine[0], along)
         if formula is None:
             continue
-        exponents = _exponents(mine, along, label)
-        middle = statistics.median(exponents)
+        middle = statistics.median(_exponents(mine, along, label))
         text = f"`{label}` {middle:.2f} for {formula:.2f}"
         if abs(middle - formula) <= EVEN:
             even.append(f"`{label}`")
+        elif middle > formula:
+            faster.append(text)
         else:
-            (faster if middle > formula else slower).append(text)
+            slower.append(text)
+            fixed.append(statistics.median(microseconds(label, one, along)[0] / microseconds(label, one, along)[-1]
+                                           for one in mine))  # fmt: skip
     if not (even or faster or slower):
         return ""
     text = f"Time by {along}: the published growth within {EVEN:g} for {', '.join(even) or 'none'}"
     text += f"; faster: {', '.join(faster)}" if faster else ""
-    return text + (f"; slower: {', '.join(slower)}" if slower else "") + "."
+    if slower:
+        share = f"{100 * min(fixed):.0f} to {100 * max(fixed):.0f} %"
+        text += (
+            f"; slower: {', '.join(slower)}, whose time at the least {along} is already {share} of that at the largest"
+        )
+    return text + "."
 
 
 def _decision(found: Found) -> list[str]:

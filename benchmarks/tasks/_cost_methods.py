@@ -143,7 +143,7 @@ METHODS: dict[str, Costed] = {
     **dict.fromkeys(("sgd", "momentum", "nag", "adam"), Costed("first order")),
     **dict.fromkeys(("bfgs", "naq", "moq", "mnaq", "obfgs", "onaq", "omoq"), Costed("dense", growth=2)),
     **dict.fromkeys(("lbfgs", "lnaq", "lmoq", "olbfgs", "olnaq", "olmoq"), Costed("limited memory")),
-    **dict.fromkeys(("sr1", "sr1n", "mosr1"), Costed("dense SR1", growth=3, steps=5)),
+    **dict.fromkeys(("sr1", "sr1n", "mosr1"), Costed("dense SR1", growth=3, warm=2, steps=3)),
     **dict.fromkeys(("lsr1", "lsr1n", "osr1", "arclsr1"), Costed("limited SR1", heavy=True, steps=5)),
     **dict.fromkeys(("slbfgs", "slsr1"), Costed("sampled", kind="graph", heavy=True, steps=3)),
     "sqn": Costed("Fisher", kind="graph", heavy=True, steps=20),

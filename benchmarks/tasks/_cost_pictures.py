@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.pictures import finish, save, styles
 from benchmarks.tasks._cost_findings import microseconds, total
-from benchmarks.tasks._cost_measures import UNIT
+from benchmarks.tasks._cost_memory import UNIT
 from benchmarks.tasks._cost_methods import FAMILIES, METHODS, memory_of
 
 __all__ = ["draw_bytes", "draw_times"]
