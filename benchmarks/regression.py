@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from benchmarks.race import Task
 
-__all__ = ["Points", "Regression", "first_weights", "three"]
+__all__ = ["Points", "Regression", "first_weights", "joined", "three"]
 
 Points = tuple[Tensor, Tensor]
 """inputs (inputs, points) and targets (outputs, points)"""
@@ -33,7 +32,7 @@ class Regression(Task):
         test: other points, on the scale of the training points.
     """
 
-    hidden: ClassVar[int]
+    hidden: int
     """sigmoids of a network"""
 
     def __init__(self, seeds: Sequence[int], steps: int, train: Points, test: Points) -> None:
@@ -81,3 +80,8 @@ def three(losses: Sequence[float]) -> str:
     """Mean, best and worst times 1000."""
     found = (statistics.fmean(losses), min(losses), max(losses))
     return " / ".join(f"{1000 * one:.3g}" for one in found)
+
+
+def joined(published: Sequence[float] | None) -> str:
+    """Numbers of a published table as ``three`` shows measured ones, a dash where there are none."""
+    return "-" if published is None else " / ".join(f"{one:.4g}" for one in published)

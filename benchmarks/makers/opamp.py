@@ -11,8 +11,6 @@ range. The same seed gives the same file. Needs ngspice and about ten seconds.
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from agents import records
+from benchmarks.makers._packed import packed
 from benchmarks.opamp import BEHAVIOUR, FILE, SIZES, Array, simulate, works
 
 __all__ = ["RANGES", "draw", "make"]
@@ -78,16 +77,6 @@ def make(count: int, seed: int, *, quiet: bool = True) -> tuple[dict[str, Array]
             bar.update(min(int(good.sum()), count - bar.n))
     whole = np.concatenate(kept, 1)[:, :count]
     return dict(zip((*SIZES, *BEHAVIOUR), whole, strict=True)), counts
-
-
-def packed(designs: dict[str, Array]) -> bytes:
-    """The file: a line of names, then a line a design."""
-    text, file = io.StringIO(), io.BytesIO()
-    text.write(",".join(designs) + "\n")
-    np.savetxt(text, np.stack(list(designs.values()), 1), fmt="%.6g", delimiter=",")
-    with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as archive:
-        archive.write(text.getvalue().encode())
-    return file.getvalue()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from benchmarks.experiment import Size
 from benchmarks.paired import compare
 from benchmarks.pictures import draw_band, finish, save, styles
 from benchmarks.race import Method, numbers
-from benchmarks.regression import Regression, three
+from benchmarks.regression import Regression, joined, three
 from benchmarks.tasks._circuit_designs import TRAIN, enough, scaled_designs
 
 __all__ = ["Circuit"]
@@ -105,9 +105,9 @@ class Circuit(Regression):
                 {
                     "method": label,
                     "E x 1000": three(numbers(mine, "loss")),
-                    "published": _joined(train),
+                    "published": joined(train),
                     "test x 1000": three(numbers(mine, "test_loss")),
-                    "published test": _joined(test),
+                    "published test": joined(test),
                     "CR %": f"{100 * statistics.fmean(one is not None for one in reached):.1f}",
                     "published CR": None if rate is None else f"{rate:g}",
                     "epochs": round(statistics.fmean(whole)),
@@ -172,7 +172,3 @@ def _converged(row: dict[str, Any]) -> int | None:
     curve = row["metrics"]["curve"]
     pairs = zip(curve["step"], curve["loss"], strict=True)
     return next((step for step, loss in pairs if loss is not None and loss <= enough()), None)
-
-
-def _joined(published: Sequence[float] | None) -> str:
-    return "-" if published is None else " / ".join(f"{one:.4g}" for one in published)
