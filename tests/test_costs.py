@@ -186,8 +186,8 @@ def test_findings_follow_from_the_rows():
     assert "spare slot" in storage
     assert "published ones: `olbfgs`" in evaluations
     assert "They differ: `olmoq`" in evaluations
-    assert "within 0.15 for `olmoq`; faster: `olbfgs` 1.30 for 1.00" in by_d
-    assert "slower: `olbfgs` 0.50 for 1.00, whose time at the least m is already 50 to 50 %" in by_m
+    assert "within 0.15, for `olmoq`; faster for `olbfgs` 1.30 for 1.00" in by_d
+    assert "slower for `olbfgs` 0.50 for 1.00, where the least m already takes 50 to 50 %" in by_m
     assert "hold" not in storage
 
 

@@ -6,7 +6,7 @@ are times on one core in float32. Growth is the exponent p of time ~ size^p betw
 stands that of the published formula between the same two, without the evaluations of the loss.
 
 d     weights of a bowl whose closure is cheap; its time is taken off
-m     pairs (mL of adaQN and aSNAQ), at a tenth of the largest d;  mF  gradients of adaQN and aSNAQ, likewise
+m     pairs (mL of adaQN and aSNAQ) at the largest d or a tenth of it;  mF  gradients of adaQN and aSNAQ, likewise
 n     examples of a regression of 100 features, the closure's time included, in times of one gradient
 
 Hessian products are the optimizer's own work: of a bowl each costs some passes over a vector.
@@ -139,9 +139,9 @@ def _swept(label: str, seed: int, *, largest: int, examples: int, rounds: int) -
         "n": ([examples // 4**i for i in (3, 2, 1, 0)], lambda n: Trial(label, regression(one.kind, n, seed))),
     }
     if pairs:
-        sweeps["m"] = (PAIRS, lambda m: Trial(label, bowl(one.kind, dims[-1] // 10, seed), **{pairs: m}))
+        sweeps["m"] = (PAIRS, lambda m: Trial(label, bowl(one.kind, dims[-1] // one.part, seed), **{pairs: m}))
     if "mF" in sizes:
-        sweeps["mF"] = (GRADIENTS, lambda mF: Trial(label, bowl(one.kind, dims[-1] // 10, seed), mF=mF))
+        sweeps["mF"] = (GRADIENTS, lambda mF: Trial(label, bowl(one.kind, dims[-1] // one.part, seed), mF=mF))
     return {name: _medians(at, make, rounds, gradients=name == "n") for name, (at, make) in sweeps.items()}
 
 
