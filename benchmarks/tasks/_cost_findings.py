@@ -107,10 +107,12 @@ def expected(label: str, metrics: Metrics, along: str) -> float | None:
     if said is None or along not in metrics:
         return None
     d = metrics["d"]["at"][-1]
-    at = {"d": d if along == "d" else d // 10, "m": sizes.get("m", sizes.get("mL", 0)), "mF": sizes.get("mF", 0),
-          "L": sizes.get("L", 1)}  # fmt: skip
+    usual = {"d": d, "m": sizes.get("m", sizes.get("mL", 0)), "mF": sizes.get("mF", 0), "L": sizes.get("L", 1)}
     two = metrics[along]["at"][-2:]
-    costs = [said.beyond(**(at | {along: size})) for size in two]
+    costs = []
+    for size in two:
+        at = usual | {along: size}
+        costs.append(said.beyond(at["d"], at["m"], at["mF"], at["L"]))
     return math.log(costs[1] / costs[0]) / math.log(two[1] / two[0])
 
 
@@ -167,35 +169,64 @@ def _in_use(found: Found) -> str:
 
 def _evaluations_differ(found: Found) -> str:
     """Published and measured gradients where no search decides them."""
-    same, other = [], []
+    same: list[str] = []
+    other: list[str] = []
     for label in found:
         said = PUBLISHED.get(label)
         if said is not None and not said.searches:
             measured = statistics.fmean(one["n"]["gradients"][-1] for one in found[label])
             (same if measured == said.gradients else other).append(label)
-    text = f"Gradients a step are the published ones: {_names(same)}."
-    return text + (f" They differ: {_names(other)}." if other else "") if same or other else ""
+    text = f"Gradients a step are the published ones: {_names(same)}." if same else ""
+    text += f" They differ: {_names(other)}." if other else ""
+    return (text + _searches(found)).strip()
+
+
+def _searches(found: Found) -> str:
+    """What searches evaluate beyond the published gradients, which is the published zeta."""
+    each = []
+    for label, mine in found.items():
+        said = PUBLISHED.get(label)
+        if said is not None and said.searches:
+            calls = statistics.fmean(one["n"]["gradients"][-1] + one["n"]["losses"][-1] for one in mine)
+            each.append(f"`{label}` {calls - said.gradients:.1f}")
+    if not each:
+        return ""
+    return f" Beyond the gradients counted, zeta was, in evaluations a step: {', '.join(each)}."
 
 
 def _growths(found: Found, along: str) -> str:
     """Whose time grows as published and whose does not."""
     even, faster, slower = [], [], []
+    fixed: list[tuple[float, float]] = []
     for label, mine in found.items():
         formula = expected(label, mine[0], along)
         if formula is None:
             continue
-        exponents = _exponents(mine, along, label)
-        middle = statistics.median(exponents)
+        middle = statistics.median(_exponents(mine, along, label))
         text = f"`{label}` {middle:.2f} for {formula:.2f}"
         if abs(middle - formula) <= EVEN:
             even.append(f"`{label}`")
+        elif middle > formula:
+            faster.append(text)
         else:
-            (faster if middle > formula else slower).append(text)
+            slower.append(text)
+            lines = [microseconds(label, one, along) for one in mine]
+            fixed.append((statistics.median(line[0] for line in lines), statistics.median(line[-1] for line in lines)))
     if not (even or faster or slower):
         return ""
-    text = f"Time by {along}: the published growth within {EVEN:g} for {', '.join(even) or 'none'}"
-    text += f"; faster: {', '.join(faster)}" if faster else ""
-    return text + (f"; slower: {', '.join(slower)}" if slower else "") + "."
+    text = f"Time grows with {along} as published, within {EVEN:g}, for {', '.join(even) or 'none'}"
+    text += f"; faster for {', '.join(faster)}" if faster else ""
+    text += f"; slower for {', '.join(slower)}, where {_fixed(fixed, along)}" if slower else ""
+    return text + "."
+
+
+def _fixed(times: Sequence[tuple[float, float]], along: str) -> str:
+    """What does not grow, from the times at the smallest and the largest size."""
+    if along == "d":
+        each = [first for first, _ in times]
+        return f"a step's calls take {_digits(min(each), 2):g} to {_digits(max(each), 2):g} microseconds at the least d"
+    shares = [100 * first / last for first, last in times]
+    return f"the least {along} already takes {min(shares):.0f} to {max(shares):.0f} % of the time of the most"
 
 
 def _decision(found: Found) -> list[str]:

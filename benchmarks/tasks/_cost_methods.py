@@ -123,6 +123,7 @@ class Costed:
         growth: of the time in d, which decides how many weights are tried: 1, 2 or 3.
         kind: of its closure, "plain", "graph" or "residuals".
         heavy: needs so many numbers a weight that a tenth of the weights is tried.
+        part: of the largest d, where m and mF are varied: a tenth, or all of it.
         warm: steps before a measurement, besides those that fill the memory.
         steps: that are measured together.
         per_product: time is told of a Hessian product, of which a step makes as many as it needs.
@@ -133,6 +134,7 @@ class Costed:
     growth: int = 1
     kind: str = "plain"
     heavy: bool = False
+    part: int = 10
     warm: int = 3
     steps: int = 10
     per_product: bool = False
@@ -143,12 +145,13 @@ METHODS: dict[str, Costed] = {
     **dict.fromkeys(("sgd", "momentum", "nag", "adam"), Costed("first order")),
     **dict.fromkeys(("bfgs", "naq", "moq", "mnaq", "obfgs", "onaq", "omoq"), Costed("dense", growth=2)),
     **dict.fromkeys(("lbfgs", "lnaq", "lmoq", "olbfgs", "olnaq", "olmoq"), Costed("limited memory")),
-    **dict.fromkeys(("sr1", "sr1n", "mosr1"), Costed("dense SR1", growth=3, steps=5)),
+    **dict.fromkeys(("sr1", "sr1n", "mosr1"), Costed("dense SR1", growth=3, warm=2, steps=3)),
     **dict.fromkeys(("lsr1", "lsr1n", "osr1", "arclsr1"), Costed("limited SR1", heavy=True, steps=5)),
     **dict.fromkeys(("slbfgs", "slsr1"), Costed("sampled", kind="graph", heavy=True, steps=3)),
-    "sqn": Costed("Fisher", kind="graph", heavy=True, steps=20),
-    "adaqn": Costed("Fisher", heavy=True, steps=20, options={"lr": 1e-4}),  # 0.01 diverges where weights are small
-    "asnaq": Costed("Fisher", heavy=True, steps=20),
+    "sqn": Costed("Fisher", kind="graph", heavy=True, part=1, steps=20),
+    # with its own rate of 0.01 it diverges where weights are small
+    "adaqn": Costed("Fisher", heavy=True, part=1, steps=20, options={"lr": 1e-4}),
+    "asnaq": Costed("Fisher", heavy=True, part=1, steps=20),
     "newton": Costed("Newton type", growth=3, kind="graph", warm=1, steps=3),
     "newton_cg": Costed("Newton type", kind="graph", heavy=True, warm=1, steps=3, per_product=True),
     "levenberg_marquardt": Costed("Newton type", growth=3, kind="residuals", warm=1, steps=3),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.pictures import finish, save, styles
 from benchmarks.tasks._cost_findings import microseconds, total
-from benchmarks.tasks._cost_measures import UNIT
+from benchmarks.tasks._cost_memory import UNIT
 from benchmarks.tasks._cost_methods import FAMILIES, METHODS, memory_of
 
 __all__ = ["draw_bytes", "draw_times"]
@@ -30,9 +30,13 @@ def draw_times(found: Found, path: Path) -> Path:
                 lines = [microseconds(label, one, along) for one in mine]
                 _line(ax, label, mine[0][along]["at"], [statistics.median(at) for at in zip(*lines, strict=True)])
         ax.set(xscale="log", yscale="log")
-        finish(ax, legend=along == "d")
+        finish(ax, legend=False)
     axes[0].set(xlabel="weights", ylabel="microseconds a step, besides the closure")
-    axes[1].set(xlabel="pairs kept or sampled, at a tenth of the most weights")
+    pairs: list[int] = next((mine[0]["m"]["at"] for mine in found.values() if "m" in mine[0]), [])
+    axes[1].set(xlabel="pairs kept or sampled")
+    axes[1].set_xticks(pairs, [str(m) for m in pairs])
+    axes[1].minorticks_off()
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper left", frameon=False, fontsize=7, ncols=2)
     return save(figure, path)
 
 

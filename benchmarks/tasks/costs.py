@@ -6,7 +6,7 @@ are times on one core in float32. Growth is the exponent p of time ~ size^p betw
 stands that of the published formula between the same two, without the evaluations of the loss.
 
 d     weights of a bowl whose closure is cheap; its time is taken off
-m     pairs (mL of adaQN and aSNAQ), at a tenth of the largest d;  mF  gradients of adaQN and aSNAQ, likewise
+m     pairs (mL of adaQN and aSNAQ) at the largest d or a tenth of it;  mF  gradients of adaQN and aSNAQ, likewise
 n     examples of a regression of 100 features, the closure's time included, in times of one gradient
 
 Hessian products are the optimizer's own work: of a bowl each costs some passes over a vector.
@@ -30,7 +30,8 @@ import torch
 from agents import records
 from benchmarks.experiment import Experiment, Size
 from benchmarks.tasks._cost_findings import findings, line_of
-from benchmarks.tasks._cost_measures import UNIT, Trial, bowl, kept, regression, storage, working
+from benchmarks.tasks._cost_measures import Trial, bowl, regression
+from benchmarks.tasks._cost_memory import UNIT, kept, storage, working
 from benchmarks.tasks._cost_methods import METHODS, costed, memory_of
 from benchmarks.tasks._cost_pictures import draw_bytes, draw_times
 
@@ -49,8 +50,8 @@ class Costs(Experiment):
     title = "Cost and storage of a step"
     sizes: ClassVar[dict[str, Size]] = {
         "fast": Size(0, 1, {"largest": 10_000, "examples": 1_000, "rounds": 1}),
-        "default": Size(0, 3, {"largest": 1_000_000, "examples": 16_000, "rounds": 5}),
-        "full": Size(0, 5, {"largest": 1_000_000, "examples": 16_000, "rounds": 9}),
+        "default": Size(0, 3, {"largest": 1_000_000, "examples": 32_000, "rounds": 3}),
+        "full": Size(0, 5, {"largest": 1_000_000, "examples": 32_000, "rounds": 9}),
     }
 
     @classmethod
@@ -124,7 +125,7 @@ def _by_label(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 def weights(label: str, largest: int) -> list[int]:
     """The numbers of weights that are tried, four of them."""
     one = costed(label)
-    top = {1: largest // (10 if one.heavy else 1), 2: 2 * round(largest**0.5), 3: round(largest**0.5) // 2}[one.growth]
+    top = {1: largest // (10 if one.heavy else 1), 2: 2 * round(largest**0.5), 3: round(largest**0.5)}[one.growth]
     return [top // WIDTH[one.growth] ** i for i in (3, 2, 1, 0)]
 
 
@@ -138,9 +139,9 @@ def _swept(label: str, seed: int, *, largest: int, examples: int, rounds: int) -
         "n": ([examples // 4**i for i in (3, 2, 1, 0)], lambda n: Trial(label, regression(one.kind, n, seed))),
     }
     if pairs:
-        sweeps["m"] = (PAIRS, lambda m: Trial(label, bowl(one.kind, dims[-1] // 10, seed), **{pairs: m}))
+        sweeps["m"] = (PAIRS, lambda m: Trial(label, bowl(one.kind, dims[-1] // one.part, seed), **{pairs: m}))
     if "mF" in sizes:
-        sweeps["mF"] = (GRADIENTS, lambda mF: Trial(label, bowl(one.kind, dims[-1] // 10, seed), mF=mF))
+        sweeps["mF"] = (GRADIENTS, lambda mF: Trial(label, bowl(one.kind, dims[-1] // one.part, seed), mF=mF))
     return {name: _medians(at, make, rounds, gradients=name == "n") for name, (at, make) in sweeps.items()}
 
 
@@ -148,21 +149,17 @@ def _medians(at: Sequence[int], make: Callable[[int], Trial], rounds: int, *, gr
     """Medians over rounds in which the sizes take turns; ``gradients``: of whole steps, and of a gradient beside."""
     times: dict[int, list[tuple[float, float]]] = {size: [] for size in at}
     made: dict[int, dict[str, float]] = {}
-    held: dict[int, float] = {}
     for _ in range(rounds):
         for size in at:
             trial = make(size).fill()
-            found = trial.measured()
-            times[size].append((found.whole, _gradient(trial)) if gradients else (found.besides, 0.0))
-            made[size] = found.evaluations
-            held[size] = sum(kept(trial.optimizer).values()) / len(trial.problem.w) / UNIT
-    middle = {size: [statistics.median(one[side] for one in pairs) for side in (0, 1)] for size, pairs in times.items()}
-    found = {
-        "at": list(at),
-        "us": [_digits(middle[size][0]) for size in at],
-        "numbers_a_weight": [_digits(held[size], 6) for size in at],
-    } | {name: [_digits(made[size][name]) for size in at] for name in next(iter(made.values()))}
-    return found | ({"gradient_us": [_digits(middle[size][1]) for size in at]} if gradients else {})
+            one = trial.measured()
+            times[size].append((one.whole, _gradient(trial)) if gradients else (one.besides, 0.0))
+            numbers = sum(kept(trial.optimizer).values()) / UNIT / len(trial.problem.w)
+            made[size] = {"numbers_a_weight": numbers, **one.evaluations}
+    found = {"at": list(at)} | {name: [_digits(made[size][name], 6) for size in at] for name in made[at[0]]}
+    for side, name in enumerate(("us", "gradient_us") if gradients else ("us",)):
+        found[name] = [_digits(statistics.median(one[side] for one in times[size])) for size in at]
+    return found
 
 
 def _gradient(trial: Trial, calls: int = 5) -> float:
