@@ -30,7 +30,7 @@ METHODS: dict[str, Method] = {
     "adagrad": Method("torch.adagrad", {"lr": 0.01}, length=2),
     "adam": Method("torch.adam", {"lr": 0.01}, length=2),
 }
-"""with the rates around which each task's are searched; around 0.01 (aSNAQ) and 0.001 (Adam) the best lay at an edge"""
+"""with the rates around which each task's are searched; 0.01 (aSNAQ) and 0.001 (Adam) left best ones at an edge"""
 MARKS = 16
 
 
@@ -102,6 +102,7 @@ class SequenceTask(ModuleTask):
                 f"loss at {gradients} gradients": _mean_or_none(_at_gradients(mine, "loss", gradients)),
                 f"{called} then": _mean_or_none(_at_gradients(mine, metric, gradients)),
                 "losses besides": round(statistics.fmean(row["evaluations"]["losses"] for row in mine)),
+                "returns": _returns(mine),
                 "CPU seconds": statistics.fmean(row["cpu_seconds"] for row in mine),
             })  # fmt: skip
         return lines
@@ -171,6 +172,12 @@ def at_limit(row: dict[str, Any], metric: str, steps: float) -> float | None:
 
 def _at_gradients(rows: Sequence[dict[str, Any]], metric: str, gradients: float) -> list[float | None]:
     return [at_limit(row, metric, gradients / per_step(row)) for row in rows]
+
+
+def _returns(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Mean number of times that a method went back to its anchor; None for methods without one."""
+    found = [row["counters"]["n_resets"] for row in rows if "n_resets" in row["counters"]]
+    return statistics.fmean(found) if found else None
 
 
 def _limits(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:

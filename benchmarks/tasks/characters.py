@@ -9,9 +9,10 @@ tables and pictures also bits; they are measured on as many first examples of tr
 Source: Indrapriyadarsini et al., NOLTA 2019, 2020 (aSNAQ), figures of character-level language models, a recurrent
 network of five layers and an LSTM of two.
 Differs: the published figures come without numbers, and text, sizes of the layers and settings are not known to us.
-mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates were searched alike for all methods: seven,
-each 10^(1/2) apart, with two seeds from 1,000 on and a third of the default steps, and the least training loss counts
-(benchmarks/results/tuning/characters.jsonl).
+mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates are searched alike for all methods: seven,
+each 10^(1/2) apart, with the seed 1,000 and two thirds of the default steps, and the least training loss counts
+(benchmarks/results/tuning/characters.jsonl). The full size gets the same rates. A choice
+whose search is not among these rows takes the rates of `benchmarks.sequence_race.METHODS`.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ pictures as the size says.
 
 Source: Indrapriyadarsini et al., NOLTA 2019, 2020 (aSNAQ), figures of MNIST row by row and pixel by pixel.
 Differs: the published figures come without numbers, and the network's size, batches and settings are not known to us.
-mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates were searched alike for all methods: seven,
-each 10^(1/2) apart, with two seeds from 1,000 on and a third of the default steps, on MNIST, and the least training
-loss counts (benchmarks/results/tuning/pixel-sequences.jsonl). The digits get the same rates.
+mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates are searched alike for all methods: seven,
+each 10^(1/2) apart, on MNIST with two seeds from 1,000 on and a third of the default steps, and the least training loss
+counts (benchmarks/results/tuning/pixel-sequences.jsonl). Digits and the full size get the same rates. A choice
+whose search is not among these rows takes the rates of `benchmarks.sequence_race.METHODS`.
 """
 
 from __future__ import annotations
