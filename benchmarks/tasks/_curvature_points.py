@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
+from torch.func import functional_call, jacrev
 
 from benchmarks.full_batch import TRUST
 from benchmarks.tasks.toy_classification import ToyClassification
@@ -67,7 +67,7 @@ def hessian(task: ToyClassification) -> Tensor:
         parts = [part.view_as(one) for part, one in zip(flat.split(sizes), weights, strict=True)]
         return task.loss(functional_call(task.frame, dict(zip(task.names, parts, strict=True)), (task.x,)), task.t)
 
-    found = torch.func.hessian(loss)(torch.cat([one.flatten() for one in weights]))
+    found = jacrev(jacrev(loss))(torch.cat([one.flatten() for one in weights]))
     return 0.5 * (found + found.mT)
 
 
