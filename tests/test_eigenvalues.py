@@ -83,7 +83,7 @@ def test_errors_of_rows_are_those_of_their_eigenvalues(rows, points):
             true, own = (np.array(found[which]) for which in ("hessian", "matrix"))
             np.testing.assert_allclose(true, np.linalg.eigvalsh(point.hessian), rtol=1e-4, atol=1e-12)
             error = 100 * np.linalg.norm(own - true) / np.linalg.norm(true)
-            assert found["error"] == pytest.approx(error, rel=1e-3)
+            assert found["error"] == pytest.approx(error, rel=1e-3, abs=0.01)
             assert found["error"] <= found["matrix_error"] * 1.001, "Hoffman and Wielandt"
     sampled = rows[-1]["metrics"]
     assert all(sampled[name]["matrix_error"] >= sampled[name]["least_error"] for name in "ABC"), "Eckart and Young"

@@ -69,7 +69,7 @@ def test_tensors_are_counted_while_it_is_asked_for(monkeypatch):
 
 
 def test_one_process_alone_makes_rows_without_differences(tmp_path):
-    size = Size(2, 2, {"digits": [60], "processes": [1]})
+    size = Size(5, 2, {"digits": [600], "processes": [1]})
     rows = carry_out(Processes, ["S-LSR1"], [0, 1], tmp_path / "rows", size=size)
     assert [row["seed"] for row in rows] == [0, 1]
     for row in rows:
