@@ -161,7 +161,9 @@ def test_all_methods_end_after_the_same_number_of_gradients(tmp_path):
     assert {row["evaluations"]["gradients"] for row in rows} == {20}
     assert [per_step(row) for row in rows] == [2, 1, 1, 1]
     for row in rows:
-        assert row["settings"]["options"]["lr"] == Characters.rates["rnn5"].get(row["method"], METHODS[row["method"]].options["lr"])
+        assert row["settings"]["options"]["lr"] == Characters.rates["rnn5"].get(
+            row["method"], METHODS[row["method"]].options["lr"]
+        )
         assert 10 in row["metrics"]["curve"]["step"]
         assert row["metrics"]["written"].startswith("The ")
     lines = Characters.table(rows)
@@ -179,7 +181,9 @@ def test_all_methods_end_after_the_same_number_of_gradients(tmp_path):
 )
 def test_rates_of_the_rows_are_those_of_the_choice(kind, size, options, tmp_path):
     (row,) = carry_out(kind, ["adam"], [0], tmp_path / "rows", size=size, options=options)
-    assert row["settings"]["options"] == {"lr": kind.rates[options[kind.choice]].get("adam", METHODS["adam"].options["lr"])}
+    assert row["settings"]["options"] == {
+        "lr": kind.rates[options[kind.choice]].get("adam", METHODS["adam"].options["lr"])
+    }
     (other,) = carry_out(kind, ["torch.sgd"], [0], tmp_path / "rows", size=size, options=options)
     assert other["settings"]["options"] == {}
 
