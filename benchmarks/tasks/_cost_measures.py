@@ -132,7 +132,8 @@ class Trial:
         besides = self.apart.besides(self._some)
         whole = time.thread_time() - start
         after, still = self.optimizer.counters(), torch.equal(stood, self.problem.w)
-        if (still and costed(self.label).family not in REFUSING) or after["n_nonfinite"]:
+        back = after.get("n_resets", 0) > before.get("n_resets", 0)  # a reset goes back to where an anchor was
+        if (still and not back and costed(self.label).family not in REFUSING) or after["n_nonfinite"]:
             raise RuntimeError(f"{self.label} with {len(stood)} weights makes no ordinary steps: {after}")
         made = {name: (after[f"n_{name}"] - before[f"n_{name}"]) / self.steps for name in EVALUATIONS}
         made["calls"] = self.apart.calls / self.steps
