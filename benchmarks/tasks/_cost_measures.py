@@ -132,8 +132,10 @@ class Trial:
         besides = self.apart.besides(self._some)
         whole = time.thread_time() - start
         after, still = self.optimizer.counters(), torch.equal(stood, self.problem.w)
-        back = after.get("n_resets", 0) > before.get("n_resets", 0)  # a reset goes back to where an anchor was
-        if (still and not back and costed(self.label).family not in REFUSING) or after["n_nonfinite"]:
+        family = costed(self.label).family
+        # a reset of a Fisher method goes back to its anchor, where the measured steps may have begun
+        back = family == "Fisher" and after["n_resets"] > before["n_resets"]
+        if (still and not back and family not in REFUSING) or after["n_nonfinite"]:
             raise RuntimeError(f"{self.label} with {len(stood)} weights makes no ordinary steps: {after}")
         made = {name: (after[f"n_{name}"] - before[f"n_{name}"]) / self.steps for name in EVALUATIONS}
         made["calls"] = self.apart.calls / self.steps
