@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.intervals import wilson
-from benchmarks.pictures import draw_band, finish, save, styles
+from benchmarks.pictures import Style, draw_band, finish, save, styles
 from benchmarks.race import numbers
 
 __all__ = [
@@ -29,6 +29,10 @@ __all__ = [
 
 Row = dict[str, Any]
 COSTS = {"step": "steps", "passes": "passes over the training pictures", "seconds": "processor seconds"}
+
+
+VARIANTS = {"mini": "--", "newest": ":"}
+"""lines of methods whose labels end so"""
 
 
 def by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -73,8 +77,8 @@ def cost_table(rows: Sequence[Row], metrics: Mapping[str, str], compared: str) -
         line["passes"] = round(statistics.fmean(spent(row, "passes") for row in mine))
         line |= {"processor s": f"{seconds:.1f}", "ms a step": f"{1000 * seconds / steps:.3g}"}
         line |= {title: f"{statistics.fmean(numbers(mine, name)):.4g}" for name, title in metrics.items()}
-        for cost, unit in (("passes", "passes"), ("seconds", "s")):
-            line[f"{metrics[compared]} at {limits[cost]:.3g} {unit}"] = f"{equal[cost][label]:.4g}"
+        for cost in limits:
+            line[f"{metrics[compared]} at equal {cost}"] = f"{equal[cost][label]:.4g}"
         lines.append(line)
     return lines
 
@@ -115,27 +119,37 @@ def wins(rows: Sequence[Row], label: str, other: str, metric: str, cost: str, *,
     )
 
 
+def looks_of(rows: Sequence[Row]) -> dict[str, Style]:
+    """A colour and line for each method; NAME-mini is dashed and NAME-newest dotted, in the colour of NAME."""
+    methods = by_method(rows)
+    base = {label: name if (name := label.split("-")[0]) in methods and label.endswith(tuple(VARIANTS)) else label
+            for label in methods}  # fmt: skip
+    looks = styles(one for label, one in base.items() if one == label)
+    return {label: looks[one] if one == label else {**looks[one], "linestyle": VARIANTS[label.removeprefix(f"{one}-")]}
+            for label, one in base.items()}  # fmt: skip
+
+
 def draw_metrics(
     rows: Sequence[Row], path: Path, metrics: Mapping[str, str], *, logarithmic: Sequence[str] = (),
-    costs: Sequence[str] = tuple(COSTS),
+    costs: Mapping[str, str] = COSTS, scale: str = "log",
 ) -> Path:  # fmt: skip
-    """Metrics (one a row of panels, under their titles) over costs (one a column); the mean of trials, quartiles."""
+    """Metrics, a row of panels each, over costs, a column each, both under their titles; mean of trials, quartiles."""
     figure = Figure(figsize=(3.6 * len(costs), 2.9 * len(metrics)), layout="constrained", dpi=80)
     panels = figure.subplots(len(metrics), len(costs), sharey="row", squeeze=False)
-    looks = styles(row["method"] for row in rows)
+    looks = looks_of(rows)
     for line, (metric, title) in zip(panels, metrics.items(), strict=True):
         for ax, cost in zip(line, costs, strict=True):
             for label, mine in by_method(rows).items():
                 curves = [row["metrics"]["curve"] for row in mine]
                 paid = [statistics.fmean(points) for points in zip(*(one[cost] for one in curves), strict=False)]
                 draw_band(ax, paid, [curve[metric] for curve in curves], looks[label], label)
-            ax.set_xscale("log")
+            ax.set_xscale(scale)
             if metric in logarithmic:
                 ax.set_yscale("log")
             finish(ax, legend=False)
         line[0].set_ylabel(title)
-    for ax, cost in zip(panels[-1], costs, strict=True):
-        ax.set_xlabel(COSTS[cost])
+    for ax, title in zip(panels[-1], costs.values(), strict=True):
+        ax.set_xlabel(title)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return save(figure, path)
 
@@ -147,7 +161,7 @@ def draw_times(rows: Sequence[Row], path: Path) -> Path:
              for label, mine in methods.items()}  # fmt: skip
     figure = Figure(figsize=(6, 0.5 + 0.3 * len(times)), layout="constrained", dpi=80)
     ax = figure.subplots()
-    looks = styles(times)
+    looks = looks_of(rows)
     bars = ax.barh(list(times), list(times.values()), color=[looks[label]["color"] for label in times])
     ax.bar_label(bars, [f" {one:.3g}" for one in times.values()], fontsize=8)
     ax.invert_yaxis()
