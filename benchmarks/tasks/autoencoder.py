@@ -2,7 +2,7 @@
 
 784-64-16-64-784, tanh, sigmoids at the output, mean square error of all pixels; the first 2,000 pictures of MNIST
 train, the first 2,000 test. Methods see all training pictures at every step, those named -mini a batch in a new order
-every epoch: 100 pictures, ARCs-LSR1 500. ``full`` has all 60,000 pictures and 784-256-32-256-784, 418,640 weights.
+every epoch: 100 pictures, ARCs-LSR1 500. ``full`` has all 60,000 pictures and 784-256-32-256-784, 419,120 weights.
 Newton-CG makes a sixth of the steps of the others, each of which costs several passes.
 
 SR1 matrices start from gamma I with gamma below all curvatures of the pairs, as published; -newest is the optimizers'
