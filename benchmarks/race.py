@@ -24,6 +24,7 @@ from tqdm import tqdm
 import optimizers
 from agents import records
 from benchmarks.experiment import Experiment, Size
+from optimizers.members import keep_members
 from routing_env.plugins import nearest
 
 __all__ = ["Method", "Task", "numbers", "run"]
@@ -103,7 +104,7 @@ class Task(Experiment):
         """Numbers of steps after which the curve is measured."""
 
     def make(self, name: str, options: dict[str, Any]) -> torch.optim.Optimizer:
-        """An optimizer of the members as they are; a place for what it needs besides their parameters."""
+        """An optimizer of the members at the start; a place for what it needs besides their parameters."""
         return optimizers.make(name, self.params, **options)
 
     def notes(self) -> list[dict[str, Any]]:
@@ -301,22 +302,9 @@ class _Pool:
 
     def keep(self, places: list[int]) -> None:
         """Go on with some of the members: their weights and what the optimizer remembers about them."""
-        memory = _narrowed(self.optimizer.state_dict()["state"], len(self.running), torch.tensor(places))
-        memory.get("global", {}).pop("shape", None)
-        groups = self.optimizer.state_dict()["param_groups"]
         self.task.keep(places)
-        self.optimizer = self.task.make(self.name, self.options)
-        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
+        self.optimizer = keep_members(self.optimizer, self.task.params, torch.tensor(places))
         self.before, self.last = ([one[places] for one in kept] for kept in (self.before, self.last))
-
-
-def _narrowed(memory: Any, many: int, places: Tensor) -> Any:
-    """An optimizer's memory with some of its members; axis 0 or 1 of a tensor is that of the members."""
-    if isinstance(memory, dict):
-        return {name: _narrowed(one, many, places) for name, one in memory.items()}
-    if not isinstance(memory, Tensor) or many not in memory.shape[:2]:
-        return memory
-    return memory.index_select(tuple(memory.shape).index(many), places)
 
 
 def _rounded(values: Tensor) -> list[float | None]:
