@@ -189,7 +189,7 @@ def rows_of(**losses):
     """Rows of made-up losses, seeds from 0."""
     return [
         records.row(task="microstrip", method=label.replace("_", "-").replace("-0", "-0."), seed=seed, trial=seed,
-                    settings={}, step=7, wall_seconds=1.0,
+                    settings={}, step=7, cpu_seconds=1.0,
                     metrics={"loss": loss, "test_loss": 0.002, "end": "limit"})
         for label, values in losses.items() for seed, loss in enumerate(values)
     ]  # fmt: skip
