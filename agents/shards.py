@@ -19,7 +19,9 @@ from typing import Any
 from agents import records
 from agents.config import TrainConfig, problem_of
 from agents.jobs import Job, run_jobs
-from agents.members import Member, alone, check_device, check_memory
+from agents.members import Member
+from agents.memory import check_device, check_memory
+from agents.stopping import alone
 from routing_env import Problem
 from routing_env.routers import exact
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import optimizers
-from benchmarks.meta_problems import HELD_OUT, draw, generator_of
+from benchmarks.meta_problems import HELD_OUT, Family, draw, generator_of
 
-__all__ = ["RATES", "against_adam", "losses"]
+__all__ = ["RATES", "against_adam", "losses", "reduction"]
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 SMALLEST = 1e-12
@@ -23,7 +23,7 @@ SMALLEST = 1e-12
 
 def losses(
     make: Callable[[list[Tensor]], torch.optim.Optimizer],
-    family: str,
+    family: str | Family,
     *,
     members: int,
     steps: int,
@@ -71,8 +71,8 @@ def against_adam(
         make = lambda params: torch.optim.Adam(params, lr=rate)  # noqa: E731
         return losses(make, family, members=members, steps=steps, seed=seed, number=number)
 
-    rate = min(RATES, key=lambda rate: float(_reduction(adam(rate, 1)).mean()))
-    theirs = _reduction(adam(rate, 0))
+    rate = min(RATES, key=lambda rate: float(reduction(adam(rate, 1)).mean()))
+    theirs = reduction(adam(rate, 0))
     kind: Any = optimizers.pick(name)
     own = losses(
         lambda params: kind(params, weights=phi, member_dims=1),
@@ -82,14 +82,17 @@ def against_adam(
         seed=seed,
         number=0,
     )
-    ours = _reduction(own)
+    ours = reduction(own)
     return {
         "steps": steps, "problems": members, "adam_lr": rate, "adam": round(float(theirs.mean()), 3),
         name: round(float(ours.mean()), 3), "share_lower": round(float((ours < theirs).double().mean()), 3),
     }  # fmt: skip
 
 
-def _reduction(found: Tensor) -> Tensor:
-    """log10 of the last loss over the first, (members,); a loss that is not finite counts as no reduction at all."""
-    ratio = torch.where(torch.isfinite(found[-1]), found[-1] / found[0], torch.inf)
+def reduction(found: Tensor, step: int = -1) -> Tensor:
+    """log10 of the loss after a step, or the last, over the first one, of ``losses`` (steps + 1, members): (members,).
+
+    A loss that is not finite counts as 10^12 times the first one, the worst there is.
+    """
+    ratio = torch.where(torch.isfinite(found[step]), found[step] / found[0], torch.inf)
     return ratio.clamp(SMALLEST, 1 / SMALLEST).log10()

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["FAMILIES", "HELD_OUT", "Loss", "Noisy", "Problems", "draw", "generator_of"]
+__all__ = [
+    "FAMILIES", "HELD_OUT", "Activation", "Family", "Loss", "Noisy", "Problems", "bowl", "classifier", "cross_entropy",
+    "draw", "full_batch", "generator_of", "on_data", "one_hidden_layer", "quadratic", "regression",
+]  # fmt: skip
 
 HELD_OUT = 2**40
 """episodes of meta-training have the numbers below, problems for tests those from here on"""
@@ -22,6 +25,7 @@ Loss = Callable[[Tensor], Tensor]
 """weights (members, n) -> losses (members,)"""
 Noisy = Callable[[Tensor, Generator], Tensor]
 """the same with random numbers, as a mini-batch has"""
+Activation = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,23 @@ class Problems:
     """what the optimizer sees where that is not the loss itself"""
 
 
+Family = Callable[[int, Generator], Problems]
+"""a number of members and random numbers -> problems"""
+
+
 def generator_of(seed: int, number: int) -> Generator:
     """The random numbers of an episode of meta-training, or of a draw of problems for tests."""
     return Generator().manual_seed((seed * 1_000_003 + number) * 2_654_435_761 % 2**63)
 
 
-def draw(family: str, members: int, generator: Generator) -> Problems:
-    """Problems of a family.
+def draw(family: str | Family, members: int, generator: Generator) -> Problems:
+    """Problems of a family, by name or itself.
 
     Raises:
         ValueError: no such family.
     """
+    if not isinstance(family, str):
+        return family(members, generator)
     if family not in FAMILIES:
         raise ValueError(f"no family {family!r}; there are: {', '.join(FAMILIES)}")
     return FAMILIES[family](members, generator)
@@ -108,29 +118,34 @@ def softmax(members: int, generator: Generator, n: int = 8, points: int = 64) ->
     def logits(theta: Tensor, x: Tensor) -> Tensor:
         return x @ theta[..., : 2 * n].unflatten(-1, (n, 2)) + theta[..., None, 2 * n :]
 
-    return _on_data(start, [2 * n, 2], x, labels, lambda theta, x, y: _cross_entropy(logits(theta, x), y))
+    return on_data(start, [2 * n, 2], x, labels, lambda theta, x, y: cross_entropy(logits(theta, x), y))
 
 
-def classifier(members: int, generator: Generator, hidden: int = 8, points: int = 64) -> Problems:
+def classifier(
+    members: int, generator: Generator, hidden: int = 8, points: int = 64, activation: Activation = torch.tanh
+) -> Problems:
     """A small network 2-hidden-2 on which side of a random curve a point lies, a tenth of the labels wrong."""
     x = torch.randn(members, points, 2, generator=generator)
     a, b, c = torch.randn(3, members, 1, generator=generator)
     labels = _flip((x[..., 1] + a * x[..., 0] > torch.sin(2 * b * x[..., 0]) + 0.5 * c).long(), generator)
     shapes = [(2, hidden), (hidden,), (hidden, 2), (2,)]
-    start, sizes, network = _network(shapes, members, generator)
-    return _on_data(start, sizes, x, labels, lambda theta, x, y: _cross_entropy(network(theta, x), y))
+    start, sizes, network = one_hidden_layer(shapes, members, generator, activation)
+    return on_data(start, sizes, x, labels, lambda theta, x, y: cross_entropy(network(theta, x), y))
 
 
-def regression(members: int, generator: Generator, hidden: int = 8, points: int = 64) -> Problems:
+def regression(
+    members: int, generator: Generator, hidden: int = 8, points: int = 64, activation: Activation = torch.tanh
+) -> Problems:
     """A small network 1-hidden-1 fitted to a random sum of two waves."""
     x = 4 * torch.rand(members, points, 1, generator=generator) - 2
     a, b, phase = torch.rand(3, members, 1, 1, generator=generator)
     y = torch.sin(2 * a * x + 6 * phase) + 0.5 * torch.sin(3 * b * x)
-    start, sizes, network = _network([(1, hidden), (hidden,), (hidden, 1), (1,)], members, generator)
-    return _on_data(start, sizes, x, y, lambda theta, x, y: (network(theta, x) - y).square().mean((-2, -1)))
+    shapes = [(1, hidden), (hidden,), (hidden, 1), (1,)]
+    start, sizes, network = one_hidden_layer(shapes, members, generator, activation)
+    return on_data(start, sizes, x, y, lambda theta, x, y: (network(theta, x) - y).square().mean((-2, -1)))
 
 
-def additive(family: Callable[[int, Generator], Problems], noise: float) -> Callable[[int, Generator], Problems]:
+def additive(family: Family, noise: float) -> Family:
     """A family with normal noise of standard deviation ``noise`` on the gradient."""
 
     def noisy_family(members: int, generator: Generator) -> Problems:
@@ -145,7 +160,7 @@ def additive(family: Callable[[int, Generator], Problems], noise: float) -> Call
     return noisy_family
 
 
-def full_batch(family: Callable[[int, Generator], Problems]) -> Callable[[int, Generator], Problems]:
+def full_batch(family: Family) -> Family:
     """A family on data without mini-batches."""
 
     def clean_family(members: int, generator: Generator) -> Problems:
@@ -155,7 +170,7 @@ def full_batch(family: Callable[[int, Generator], Problems]) -> Callable[[int, G
     return clean_family
 
 
-def _on_data(
+def on_data(
     start: Tensor,
     sizes: list[int],
     x: Tensor,
@@ -177,15 +192,15 @@ def _flip(labels: Tensor, generator: Generator, share: float = 0.1) -> Tensor:
     return torch.where(torch.rand(labels.shape, generator=generator) < share, 1 - labels, labels)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy: (members, points, classes) -> (members,)."""
     return -logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).mean((-2, -1))
 
 
-def _network(
-    shapes: list[tuple[int, ...]], members: int, generator: Generator
+def one_hidden_layer(
+    shapes: list[tuple[int, ...]], members: int, generator: Generator, activation: Activation = torch.tanh
 ) -> tuple[Tensor, list[int], Callable[[Tensor, Tensor], Tensor]]:
-    """First weights, sizes of the tensors, and a network with one hidden layer of tanh units."""
+    """First weights, sizes of the tensors, and a network with one hidden layer."""
     sizes = [math.prod(shape) for shape in shapes]
     drawn = [torch.randn(members, size, generator=generator) for size in sizes]
     scaled = [
@@ -194,12 +209,12 @@ def _network(
 
     def network(theta: Tensor, x: Tensor) -> Tensor:
         w1, b1, w2, b2 = (part.unflatten(-1, shape) for part, shape in zip(theta.split(sizes, -1), shapes, strict=True))
-        return (x @ w1 + b1.unsqueeze(-2)).tanh() @ w2 + b2.unsqueeze(-2)
+        return activation(x @ w1 + b1.unsqueeze(-2)) @ w2 + b2.unsqueeze(-2)
 
     return torch.cat(scaled, -1), sizes, network
 
 
-FAMILIES: dict[str, Callable[[int, Generator], Problems]] = {
+FAMILIES: dict[str, Family] = {
     "quadratic": quadratic,
     "noisy_quadratic": additive(quadratic, 1.0),
     "bowl": bowl,

@@ -30,7 +30,7 @@ class ModuleTask(Task):
         x: training examples (n, ...), t: their targets (n, ...).
     """
 
-    batch: ClassVar[int]
+    batch: int
     """examples of a step; all of them where there are no more"""
     tested_at_once: ClassVar[int] = 1000
 
@@ -66,7 +66,13 @@ class ModuleTask(Task):
 
     def losses(self, step: int, call: int) -> Tensor:
         """The mean loss of each member's batch."""
-        drawn = [order.batch(step) for order in self.orders]
+        return self._losses([order.batch(step) for order in self.orders])
+
+    def part_losses(self, step: int, part: int) -> Tensor:
+        """The mean loss of each member's sub-batch step + part, of a third of a batch."""
+        return self._losses([order.part(step + part) for order in self.orders])
+
+    def _losses(self, drawn: list[Tensor]) -> Tensor:
         if len(drawn) == 1:
             weights = dict(zip(self.names, (one[0] for one in self.params), strict=True))
             return self.loss(functional_call(self.frame, weights, (self.x[drawn[0]],)), self.t[drawn[0]])[None]
@@ -107,8 +113,15 @@ class _Order:
 
     def batch(self, step: int) -> Tensor:
         """Indices (batch,) of a step's examples; an epoch's order depends on seed and epoch alone."""
-        epoch, place = divmod(step, math.ceil(self.count / self.size))
-        if epoch != self.epoch and self.size < self.count:
+        return self._slice(step, self.size)
+
+    def part(self, number: int) -> Tensor:
+        """Indices (batch // 3,) of a sub-batch; an epoch goes through the examples in the order of its batches."""
+        return self._slice(number, max(1, min(self.size, self.count) // 3))
+
+    def _slice(self, number: int, size: int) -> Tensor:
+        epoch, place = divmod(number, math.ceil(self.count / size))
+        if epoch != self.epoch and size < self.count:
             draw = torch.Generator().manual_seed(1_000_003 * (self.seed + 1) + epoch)
             self.order, self.epoch = torch.randperm(self.count, generator=draw), epoch
-        return self.order[place * self.size : (place + 1) * self.size]
+        return self.order[place * size : (place + 1) * size]

@@ -24,12 +24,16 @@ from tqdm import tqdm
 import optimizers
 from agents import records
 from benchmarks.experiment import Experiment, Size
+from optimizers.members import keep_members
 from routing_env.plugins import nearest
 
 __all__ = ["Method", "Task", "numbers", "run"]
 
 NOT_ELEMENTWISE = ("torch.lbfgs", "torch.adafactor")
 """torch's optimizers that mix the entries of a parameter: stacked members would feel each other"""
+
+DIFFERENTIATE = ("damped_newton", "hessian_free", "newton", "newton_cg", "slbfgs", "slsr1", "sqn")
+"""optimizers that differentiate the loss themselves: it stays on its graph without backward too"""
 
 STILL = 100
 """steps without any change of the weights after which a trial has ended"""
@@ -43,6 +47,10 @@ class Method:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     length: float = 1.0
     """how many times the task's steps"""
+    decay: float = 1.0
+    """factor of the learning rate from each of the task's epochs to the next"""
+    end: float = 1.0
+    """factor of the learning rate at the last step; on the way there it falls by the same factor at every step"""
 
 
 class Task(Experiment):
@@ -58,6 +66,8 @@ class Task(Experiment):
     """
 
     tolerance: ClassVar[float] = 0.0
+    batches: int = 0
+    """steps of an epoch; 0 where the task has none"""
     stacked: ClassVar[bool] = True
     score: ClassVar[str] = "loss"
     """the metric that tuning makes small"""
@@ -77,6 +87,14 @@ class Task(Experiment):
     def losses(self, step: int, call: int) -> Tensor:
         """Losses (members,) of a step's batch; call counts the evaluations of this step from 0."""
 
+    def part_losses(self, step: int, part: int) -> Tensor:
+        """Losses (members,) of the sub-batch ``step + part``, for methods whose batches are windows of sub-batches.
+
+        Raises:
+            TypeError: the task has no sub-batches.
+        """
+        raise TypeError(f"{self.name} has no sub-batches: its batches are not drawn")
+
     @abstractmethod
     def measure(self) -> dict[str, Tensor]:
         """Metrics, each (members,), of the weights as they are."""
@@ -84,6 +102,10 @@ class Task(Experiment):
     @abstractmethod
     def marks(self) -> set[int]:
         """Numbers of steps after which the curve is measured."""
+
+    def make(self, name: str, options: dict[str, Any]) -> torch.optim.Optimizer:
+        """An optimizer of the members at the start; a place for what it needs besides their parameters."""
+        return optimizers.make(name, self.params, **options)
 
     def notes(self) -> list[dict[str, Any]]:
         """What else a member's row keeps of its last weights, such as outputs to be drawn: one a member."""
@@ -123,6 +145,7 @@ class Task(Experiment):
         method = cls.method(label)
         found = {"optimizer": method.optimizer, "options": method.options, "steps": cls.length(label, size),
                  "tolerance": cls.tolerance}  # fmt: skip
+        found |= {name: factor for name in ("decay", "end") if (factor := getattr(method, name)) != 1}
         own = {**size.scale, **options}
         return found | ({"task": own} if own else {})
 
@@ -180,24 +203,27 @@ class _Pool:
     """The members of a task under one optimizer, and what was measured where each of them ended."""
 
     def __init__(self, task: Task, method: Method) -> None:
-        self.task = task
+        self.task, self.method = task, method
+        if method.decay != 1 and not task.batches:
+            raise ValueError(f"decay = {method.decay}: {task.name} has no epochs")
         self.name, self.options = method.optimizer, dict(method.options)
         if hasattr(optimizers.pick(self.name), "populations"):
             self.options["member_dims"] = int(_is_population(self.name))
-        self.optimizer = optimizers.make(self.name, task.params, **self.options)
+        self.optimizer = task.make(self.name, self.options)
         self.step, self.calls, self.loss = 0, 0, math.nan
         self.evaluations = {"losses": 0, "gradients": 0}
         self.norms = torch.full((len(task.seeds),), math.inf)
         self.running = list(range(len(task.seeds)))
         self.ended: dict[int, dict[str, Any]] = {}
         self.marks, self.curve = task.marks(), dict[int, dict[str, dict[int, float | None]]]()
-        self.before = [one.detach().clone() for one in task.params]
+        self.before = self.last = [one.detach().clone() for one in task.params]
         self.start = (time.perf_counter(), time.process_time())
 
-    def closure(self, backward: bool = True) -> Tensor:
-        """Losses (members,) of this step's batch; back-propagates their sum."""
-        with torch.set_grad_enabled(backward):
-            losses = self.task.losses(self.step, self.calls)
+    def closure(self, backward: bool = True, part: int | None = None) -> Tensor:
+        """Losses (members,) of this step's batch, or of a part of its window; back-propagates their sum."""
+        with torch.set_grad_enabled(backward or self.name in DIFFERENTIATE):
+            task = self.task
+            losses = task.losses(self.step, self.calls) if part is None else task.part_losses(self.step, part)
         if backward:
             for one in self.task.params:
                 one.grad = None
@@ -209,22 +235,40 @@ class _Pool:
     def advance(self) -> None:
         """One step of every member."""
         self.calls = 0
+        self.slow_down()
         step: Callable[[Any], Any] = self.optimizer.step  # torch's stubs know closures without arguments only
         losses = step(self.closure)
         self.step += 1
         if self.step in self.marks:
             self.curve[self.step] = self.measured()
         squares = [one.grad.flatten(1).square().sum(1) for one in self.task.params if one.grad is not None]
-        self.norms = torch.stack(squares).sum(0).sqrt()
+        if squares:  # none where the optimizer differentiates the loss itself
+            self.norms = torch.stack(squares).sum(0).sqrt()
         if self.task.tolerance:
             small = (self.norms <= self.task.tolerance).tolist()
             self.end([member for member, ended in zip(self.running, small, strict=True) if ended], "converged")
+        if self.running and (self.step + 1) % STILL == 0:
+            self.last = [one.detach().clone() for one in self.task.params]
         if self.running and self.step % STILL == 0:
             self.loss = float(losses.detach().mean())
-            pairs = zip(self.before, self.task.params, strict=True)
-            still = torch.stack([(old == new).flatten(1).all(1) for old, new in pairs]).all(0).tolist()
+            # methods that go back to an anchor may be there at both ends of a hundred steps, so one more is compared
+            known = zip(self.before, self.last, self.task.params, strict=True)
+            same = [((old == new) & (last == new)).flatten(1).all(1) for old, last, new in known]
+            still = torch.stack(same).all(0).tolist()
             self.before = [one.detach().clone() for one in self.task.params]
             self.end([member for member, ended in zip(self.running, still, strict=True) if ended], "stalled")
+
+    def slow_down(self) -> None:
+        """Multiply the learning rate by what the method says for this step."""
+        if not self.step:
+            return
+        method, task = self.method, self.task
+        factor = method.end ** (1 / max(1, task.steps - 1))
+        if task.batches and self.step % task.batches == 0:
+            factor *= method.decay
+        if factor != 1:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= factor
 
     def measured(self) -> dict[str, dict[int, float | None]]:
         """Metric -> member -> value now."""
@@ -258,22 +302,9 @@ class _Pool:
 
     def keep(self, places: list[int]) -> None:
         """Go on with some of the members: their weights and what the optimizer remembers about them."""
-        memory = _narrowed(self.optimizer.state_dict()["state"], len(self.running), torch.tensor(places))
-        memory.get("global", {}).pop("shape", None)
-        groups = self.optimizer.state_dict()["param_groups"]
         self.task.keep(places)
-        self.optimizer = optimizers.make(self.name, self.task.params, **self.options)
-        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
-        self.before = [one[places] for one in self.before]
-
-
-def _narrowed(memory: Any, many: int, places: Tensor) -> Any:
-    """An optimizer's memory with some of its members; axis 0 or 1 of a tensor is that of the members."""
-    if isinstance(memory, dict):
-        return {name: _narrowed(one, many, places) for name, one in memory.items()}
-    if not isinstance(memory, Tensor) or many not in memory.shape[:2]:
-        return memory
-    return memory.index_select(tuple(memory.shape).index(many), places)
+        self.optimizer = keep_members(self.optimizer, self.task.params, torch.tensor(places))
+        self.before, self.last = ([one[places] for one in kept] for kept in (self.before, self.last))
 
 
 def _rounded(values: Tensor) -> list[float | None]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ class Regression(Task):
         test: other points, on the scale of the training points.
     """
 
-    hidden: ClassVar[int]
+    hidden: int
     """sigmoids of a network"""
 
     def __init__(self, seeds: Sequence[int], steps: int, train: Points, test: Points) -> None:

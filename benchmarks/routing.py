@@ -22,7 +22,8 @@ import tyro
 from agents import records
 from agents.config import TrainConfig, parse_options
 from agents.jobs import Job, JobError, run_jobs
-from agents.members import Member, check_device, check_memory, same_settings
+from agents.members import Member, same_settings
+from agents.memory import check_device, check_memory
 from agents.presets import preset
 from benchmarks.baselines import ROUTERS
 from routing_env import Problem, official_score, read_problem, write_solution

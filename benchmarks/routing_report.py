@@ -199,7 +199,20 @@ def _set(name: str, arms: Arms, routers: Routers) -> list[str]:
         f"""Wirelength of the fully routed runs, and what a run costs; a router's length is that of the netlists which
         it routed without overflow{_early(arms)}{_shorter(arms)}:"""
     )
-    return [*parts, markdown_table(results), lengthwise, markdown_table(lengths), *_differences(arms, routers)]
+    shown = [*parts, markdown_table(results), lengthwise, markdown_table(lengths), _cost(arms)]
+    return [*shown, *_differences(arms, routers)]
+
+
+def _cost(arms: Arms) -> str:
+    """What the published study took as a whole; nothing where an arm of it is missing."""
+    if any(label not in arms for label in PUBLISHED):
+        return ""
+    runs = sum(len(arms[label]) for label in PUBLISHED)
+    hours = sum(len(arms[label]) * tables.cpu_seconds(arms[label]) for label in PUBLISHED) / 3600
+    return _prose(
+        f"""The {len(PUBLISHED)} published arms together, {runs} runs, took {hours:.2f} hours of one core, populations
+        of agents side by side; {hours / 2:.2f} hours where two cores share them."""
+    )
 
 
 def _connections(arms: Arms) -> str:

@@ -28,7 +28,7 @@ from stable_baselines3 import DQN
 
 from agents import records
 from agents.config import TrainConfig
-from agents.members import check_memory
+from agents.memory import check_memory
 from agents.population import Population
 from agents.presets import preset
 from agents.training import build

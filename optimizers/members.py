@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ def keep_members(optimizer: torch.optim.Optimizer, params: list[Tensor], places:
     memory.get("global", {}).pop("shape", None)
     options = {name: _of(value, many, places) for name, value in optimizer.param_groups[0].items() if name != "params"}
     made: Any = type(optimizer)
-    accepted = {name: value for name, value in options.items() if name in optimizer.defaults}  # a scheduler adds others
+    accepted = {name: value for name, value in options.items() if name in _options(optimizer)}
+    if "phi" in vars(optimizer):  # its options hold but a digest of a learned optimizer's weights
+        accepted["weights"] = vars(optimizer)["phi"]
     found: torch.optim.Optimizer = made(params, **accepted)
     found.load_state_dict({"state": memory, "param_groups": [state["param_groups"][0] | options]})
     if "monitor" in vars(optimizer):
@@ -38,10 +41,22 @@ def keep_members(optimizer: torch.optim.Optimizer, params: list[Tensor], places:
     return found
 
 
+def _options(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What its class takes, of what its groups hold: a scheduler adds others, and torch's AdamW one of its base."""
+    found = inspect.signature(type(optimizer)).parameters
+    open_ended = any(one.kind is one.VAR_KEYWORD for one in found.values())
+    return {name for name in optimizer.defaults if open_ended or name in found}
+
+
 def _of(memory: Any, many: int, places: Tensor) -> Any:
     """What is remembered about some of the members, who lie along axis 0 of a tensor."""
     if isinstance(memory, dict):
-        return {name: one if name == "turn" else _of(one, many, places) for name, one in memory.items()}
+        return {name: one if _shared(name, one) else _of(one, many, places) for name, one in memory.items()}
     if not isinstance(memory, Tensor) or not memory.ndim or memory.shape[0] != many:
         return memory
     return memory.index_select(0, places)
+
+
+def _shared(name: Any, one: Any) -> bool:
+    """The turn of a ring, and the state of one generator for all: they have an axis that is not the members'."""
+    return name == "turn" or (name == "generator" and one.ndim == 1)

@@ -18,9 +18,11 @@ import torch
 from populations import config, members, netlists, rows_of, without_times
 
 from agents import members as running
-from agents import records
-from agents.members import Interrupted, bytes_per_member, check_memory, read_networks, run_members
+from agents import memory, records
+from agents.members import read_networks, run_members
+from agents.memory import _bytes, bytes_per_member, check_memory
 from agents.population import CURVES, Population
+from agents.stopping import Interrupted, asked_to_stop
 from routing_env import official_score, read_solution
 from routing_env.metrics import summary
 from routing_env.rules import COUNT, PASSES
@@ -254,7 +256,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from populations import config, members
-from agents.members import Interrupted, run_members
+from agents.members import run_members
+from agents.stopping import Interrupted
 try:
     run_members(members(), config(passes=int(sys.argv[2])), Path(sys.argv[1]), checkpoint_seconds=0.05)
 except Interrupted:
@@ -293,7 +296,7 @@ def test_a_signal_stops_a_run_that_goes_on_later(how, tmp_path):
 
 
 def test_an_interrupt_and_the_parents_request_are_one_wish():
-    with running._asked_to_stop() as asked:
+    with asked_to_stop() as asked:
         assert not asked()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -422,13 +425,13 @@ def test_the_bytes_of_a_member_are_those_it_takes(changes):
     assert told["replay"] == pytest.approx(taken / many, rel=0.2)
     tables = sum(one.numel() * one.element_size() for one in population.env.tables.values())
     assert told["environment"] == pytest.approx(tables / many, rel=0.2)
-    memory = running._bytes(population.optimizer.state_dict()["state"])
-    assert told["optimizer"] == pytest.approx(memory / many, rel=0.2)
+    taken = _bytes(population.optimizer.state_dict()["state"])
+    assert told["optimizer"] == pytest.approx(taken / many, rel=0.2)
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_numbers(monkeypatch):
     problem, settings = netlists()[0], config(replay=50_000)
-    monkeypatch.setattr(running, "_available", lambda: 2**30)
+    monkeypatch.setattr(memory, "_available", lambda: 2**30)
     parts = check_memory(10, problem, settings)
     assert sum(parts.values()) < 2**30
     with pytest.raises(ValueError, match="members need") as refused:

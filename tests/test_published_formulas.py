@@ -493,3 +493,42 @@ def test_the_sum_of_squares_does_not_drift_over_many_steps(name):
         assert (fisher.run.optimizer.memory["squares"] >= 0).all()
         largest = max(largest, error)
     assert largest < 1e-14 * 1e17
+
+
+@pytest.mark.parametrize("name", ["adaqn", "asnaq"])
+def test_a_gradient_of_another_size_leaves_nothing_in_a_sum_of_squares_in_float32(name):
+    """Whether or not the sum was computed anew while the large one was in the ring."""
+    w = torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = optimizers.make(name, [w], lr=1e-9, L=2, mF=6, member_dims=1, gamma=1e9)
+    scale = 1.0
+
+    def closure():
+        optimizer.zero_grad()
+        losses = scale * w.sum(-1)
+        losses.sum().backward()
+        return losses
+
+    for k in range(24):
+        scale = 1e3 if k == 4 else 1e-2
+        optimizer.step(closure)
+        held = optimizer.memory["held"][..., None] * optimizer.memory["F"].double().square()
+        torch.testing.assert_close(optimizer.memory["squares"], held.sum(1), rtol=1e-6, atol=1e-12)
+
+
+def test_kinds_of_steps_name_the_aggregations_that_sum_anew():
+    optimizer = optimizers.make("asnaq", [torch.nn.Parameter(torch.ones(2))], L=3, mF=6)
+    kinds = []
+    for _ in range(13):
+        kinds.append(optimizer.coming())
+        assert optimizer.refreshes() == (kinds[-1] == "refresh")
+        w = optimizer.param_groups[0]["params"][0]
+
+        def closure(w=w):
+            optimizer.zero_grad()
+            loss = w.square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+    assert kinds == ["start", "plain", "first", "plain", "plain", "refresh", "plain", "plain", "aggregate", "plain",
+                     "plain", "refresh", "plain"]  # fmt: skip

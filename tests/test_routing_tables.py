@@ -431,3 +431,12 @@ def test_a_page_without_its_comments_is_refused(page):
 def test_the_page_is_what_the_rows_give():
     page = PAGE.read_text()
     assert routing_report.replaced(page, routing_report.section(RESULTS)) == page, "run python -m scripts.figures"
+
+
+def test_the_cost_of_the_published_study_is_told_when_all_of_it_was_run():
+    labels = ("published-adam", "published-rmsprop", "published-asnaq")
+    arms = {label: [made(name, label=label, cpu=3600.0) for name in "abc"] for label in labels}
+    assert routing_report._cost({label: arms[label] for label in labels[:2]}) == ""
+    told = " ".join(routing_report._cost(arms).split())
+    assert "3 published arms together, 9 runs, took 9.00 hours of one core" in told
+    assert "4.50 hours where two cores share them" in told

@@ -41,6 +41,21 @@ def test_the_score_is_that_of_a_race_with_this_rate(tmp_path, monkeypatch):
     assert row["metrics"]["score"] == pytest.approx(sum(one["metrics"]["loss"] for one in alone) / 3)
 
 
+def test_rates_of_a_grid_lie_around_the_own_one_and_need_no_optuna(tmp_path, monkeypatch):
+    monkeypatch.setattr(task_tuning, "sampled_study", None)
+    path = tmp_path / "rows"
+    asked = {"size": Size(5, 1), "options": {}, "path": path, "grid": True, "seeds": (1000,)}
+    rows = tune(Digits, "adam", trials=5, **asked)
+    assert [row["settings"]["lr"] for row in rows] == [1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2]
+    assert all(row["settings"]["seeds"] == [1000] for row in rows)
+    (alone,) = Digits.run("adam", [1000], Size(5, 1), {})
+    assert rows[2]["metrics"]["score"] == alone["metrics"]["loss"]
+    assert tune(Digits, "adam", trials=5, **asked) == rows == records.read_rows(path), "nothing is run twice"
+    assert tune(Digits, "adam", trials=3, **asked) == rows[1:4]
+    assert tune(Digits, "adam", trials=7, **asked)[1:6] == rows
+    assert len(records.read_rows(path)) == 7, "a longer grid goes on at both ends"
+
+
 def test_a_rate_that_diverges_loses(tmp_path, monkeypatch):
     monkeypatch.setitem(FunctionModelling.methods, "wild", Method("torch.sgd", {"lr": 1e9}))
     rows = tune(FunctionModelling, "wild", trials=2, size=Size(400, 1), options={}, path=tmp_path / "rows")
@@ -66,6 +81,10 @@ def test_the_command_tunes_and_refuses_what_has_no_rate(tmp_path, monkeypatch, c
     monkeypatch.setattr(sys, "argv", [*asked, "--optimizers", "adam"])
     assert task_tuning.main() == 0
     assert capsys.readouterr().out.startswith("adam: lr ")
+    monkeypatch.setattr(sys, "argv", [*asked, "--optimizers", "adam", "--grid", "--steps", "2", "--seeds", "1"])
+    assert task_tuning.main() == 0
+    assert capsys.readouterr().out.startswith("adam: lr 0.001 of 0.001 (")
+    assert records.read_rows(tmp_path / "digits.jsonl")[-1]["settings"]["of"]["steps"] == 4
     monkeypatch.setattr(sys, "argv", [*asked, "--optimizers", "adm"])
     assert task_tuning.main() == 2
     assert "did you mean 'adam'" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from agents import records
+from benchmarks import race
 from benchmarks.experiment import Size, carry_out, experiments, pick
 from benchmarks.race import Method, run
 from benchmarks.tasks import digits
@@ -234,6 +235,27 @@ def test_trials_end_where_the_gradient_is_small_and_where_nothing_moves():
     _, flat = run(task, method)
     assert (flat["step"], flat["metrics"]["end"]) == (1, "converged")
     assert flat["metrics"]["gradient_norm"] <= 1e-6
+
+
+class Returning(torch.optim.SGD):
+    """Goes away and comes back at every fifth step, as methods do that are reset to an anchor."""
+
+    def step(self, closure):
+        loss = closure()
+        for group in self.param_groups:
+            for one in group["params"]:
+                state = self.state[one]
+                state["k"] = state.get("k", 0) + 1
+                home = state.setdefault("home", one.detach().clone())
+                one.data.copy_(home if state["k"] % 5 == 0 else home + state["k"] % 5)
+        return loss
+
+
+def test_who_is_at_one_place_every_hundred_steps_but_moves_between_has_not_stalled(monkeypatch):
+    monkeypatch.setattr(race.optimizers, "pick", lambda name: Returning)
+    monkeypatch.setattr(race.optimizers, "make", lambda name, params, **options: Returning(params))
+    (row,) = run(FunctionModelling([0], 250), Method("torch.sgd"))
+    assert (row["step"], row["metrics"]["end"]) == (250, "limit")
 
 
 def test_methods_that_are_not_for_populations_run_one_trial_at_a_time(tmp_path, monkeypatch):

@@ -56,10 +56,15 @@ class Fisher(QuasiNewton):
         return (self.k + 1) % int(self.option("L")) == 0
 
     def coming(self) -> str:
-        """The kind of the next step: "plain", "first" aggregation or "aggregate"; each kind is one CUDA graph."""
+        """The kind of the next step, each of which is one CUDA graph: "start", "plain", "first" or a later "aggregate".
+
+        An aggregation that computes the sum of squares anew is called "refresh".
+        """
         if not self.aggregates():
             return "plain" if self.k else "start"
-        return "aggregate" if self.k + 1 > int(self.option("L")) else "first"
+        if self.k + 1 == int(self.option("L")):
+            return "first"
+        return "refresh" if self.refreshes() else "aggregate"
 
     def diagonal(self, squares: Tensor) -> Tensor:
         """H0 of a sum of squares, (*members, n)."""
@@ -142,12 +147,15 @@ class Fisher(QuasiNewton):
         if self.option("h0") != "adagrad":
             self.memory["squares"].mul_(col(~drop))
 
-    def refresh(self) -> None:
-        """The sum of squares, exactly, once a turn of the ring."""
+    def refreshes(self) -> bool:
+        """Whether the sum of squares is computed anew at the end of this step, as it is once a turn of the ring."""
         L = int(self.option("L"))
         turns = -(-int(self.option("mF")) // L)
-        if self.option("h0") == "fifo" and ((self.k + 1) // L) % turns == 0:
-            F, held = self.memory["F"], self.memory["held"]
-            parts = self.near(F, held, self.memory["squares"])
+        return self.option("h0") == "fifo" and self.aggregates() and ((self.k + 1) // L) % turns == 0
+
+    def refresh(self) -> None:
+        """The sum of squares, exactly: summed in float64, each rounded as when it entered."""
+        if self.refreshes():
+            parts = self.near(self.memory["F"], self.memory["held"], self.memory["squares"])
             for F, held, squares in parts:
-                squares.copy_(combine(held, F * F))
+                squares.copy_(combine(held.double(), (F * F).double()))

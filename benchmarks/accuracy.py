@@ -1,0 +1,166 @@
+"""What tasks that sort pictures say of their rows: accuracies beside published ones, collapsed runs, pictures.
+
+A run has collapsed if its last test accuracy lies more than 5 points below its best at the end of an epoch, or below
+twice what guessing gives. Labels: ``NAME-plain`` is NAME without normalised directions, ``NAME-flat`` is NAME with so
+much curvature added to every pair that H is a multiple of the identity.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.intervals import wilson
+from benchmarks.pictures import COLOURS, Style, draw_band, finish, save, styles
+from benchmarks.race import numbers
+
+__all__ = ["accuracy_table", "collapsed", "draw_accuracies", "said_of"]
+
+FALLEN, GUESSED = 5.0, 20.0
+Row = dict[str, Any]
+
+
+def collapsed(row: Row) -> bool:
+    """Whether a run ended far below its best, or never learnt."""
+    found = row["metrics"]
+    last, best = found["accuracy"], found["best_accuracy"]
+    return last is None or last < max(best - FALLEN, GUESSED)
+
+
+def accuracy_table(rows: Sequence[Row], published: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A line a method: last test accuracy in %, collapsed runs, published; gradients and processor seconds a trial."""
+    lines = []
+    for label, mine in _by_method(rows).items():
+        last = numbers(mine, "accuracy")
+        lines.append(
+            {
+                "method": label,
+                "trials": len(mine),
+                "last": statistics.fmean(last),
+                "lowest": min(last),
+                "highest": max(last),
+                "best": statistics.fmean(numbers(mine, "best_accuracy")),
+                "collapsed": f"{sum(map(collapsed, mine))}/{len(mine)}",
+                "published": published.get(label, "-"),
+                "train loss": statistics.fmean(numbers(mine, "loss")),
+                "gradients": round(statistics.fmean(map(_passes, mine))),
+                "processor s": statistics.fmean(row["cpu_seconds"] for row in mine),
+            }
+        )
+    return lines
+
+
+def said_of(rows: Sequence[Row], goal: float) -> list[str]:
+    """Sentences: who won at equal steps and at equal gradients, who reached a goal in %, collapses, curvature."""
+    methods = _by_method(rows)
+    means = {label: statistics.fmean(numbers(mine, "accuracy")) for label, mine in methods.items()}
+    said = [*_winners(methods, means), _collapses(methods)]
+    for ending, what in (("plain", "Directions of length one"), ("flat", "Curvature")):
+        pairs = [label for label in methods if f"{label}-{ending}" in methods]
+        if pairs:
+            gains = [f"`{label}` {means[label] - means[f'{label}-{ending}']:+.2f}" for label in pairs]
+            said.append(f"{what}: points of mean last accuracy over `-{ending}`: {', '.join(gains)}.")
+    reached = []
+    for label, mine in methods.items():
+        hits = sum(value >= goal for value in numbers(mine, "accuracy"))
+        if hits:
+            low, high = wilson(hits, len(mine))
+            reached.append(f"`{label}` {hits}/{len(mine)} ({100 * low:.0f} to {100 * high:.0f} %)")
+    said.append(f"Runs that end at {goal:g} % or above, with 95 % intervals: {', '.join(reached) or 'none'}.")
+    return said
+
+
+def _winners(methods: Mapping[str, list[Row]], means: Mapping[str, float]) -> Iterable[str]:
+    fewest = min(mine[0]["step"] for mine in methods.values())
+    equal = [label for label, mine in methods.items() if mine[0]["step"] == fewest]
+    best = max(equal, key=lambda label: means[label])
+    adams = [label for label in methods if label.startswith("adam")]
+    adam = max((label for label in adams if label in equal), key=lambda label: means[label], default=None)
+    against = f", the best Adam `{adam}` at {means[adam]:.2f} %" if adam else ""
+    yield f"At equal steps `{best}` ends at the highest mean test accuracy, {means[best]:.2f} %{against}."
+    # at the gradients of the cheapest method: what dearer ones had reached by then
+    cheapest = min(_passes(mine[0]) for mine in methods.values())
+    then = {label: statistics.fmean(_at(row, cheapest) for row in mine) for label, mine in methods.items()}
+    best = max(then, key=lambda label: then[label])
+    against = f", the best Adam at {max(then[label] for label in adams):.2f} %" if adams else ""
+    taken = f"At {round(cheapest):,} gradients of a batch, half the steps of methods that take two,"
+    yield f"{taken} `{best}` is best with {then[best]:.2f} %{against}."
+
+
+def _collapses(methods: Mapping[str, list[Row]]) -> str:
+    fallen = [
+        f"`{label}` {count}/{len(mine)}" for label, mine in methods.items() if (count := sum(map(collapsed, mine)))
+    ]
+    return f"Collapsed runs: {', '.join(fallen) or 'none'}."
+
+
+def _at(row: Row, passes: float) -> float:
+    """The accuracy at the last end of an epoch up to a number of gradients."""
+    curve, each = row["metrics"]["curve"], _passes(row) / row["step"]
+    reached = [value for step, value in zip(curve["step"], curve["accuracy"], strict=True) if step * each <= passes]
+    return reached[-1] if reached and reached[-1] is not None else 0.0
+
+
+def _passes(row: Row) -> float:
+    """Gradients of whole batches; three of a third count as one."""
+    parts = 3 if row["settings"]["optimizer"] == "olmoq_mb" else 1
+    return row["evaluations"]["gradients"] / parts
+
+
+def _by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["method"], []).append(row)
+    return found
+
+
+def draw_accuracies(rows: Sequence[Row], folder: Path, name: str, lowest: float) -> list[Path]:
+    """Test accuracy by epoch and by gradients, a picture for each group of equal options; -plain beside normalised."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        own = row["settings"]["task"]
+        groups.setdefault("-".join(str(own[key]) for key in ("network", "data", "epochs") if key in own), []).append(
+            row
+        )
+    drawn = []
+    for group, mine in groups.items():
+        methods = _by_method(mine)
+        paired = {label: mine for label, mine in methods.items()
+                  if label.endswith("-plain") or f"{label}-plain" in methods}  # fmt: skip
+        shown = {label: mine for label, mine in methods.items() if not label.endswith("-plain")}
+        drawn.append(save(_two_panels(shown, styles(shown), lowest), folder / f"{name}-{group}-accuracy.png"))
+        if paired:
+            bases = [label for label in paired if not label.endswith("-plain")]
+            looks: dict[str, Style] = {}
+            for base, colour in zip(bases, COLOURS, strict=False):
+                looks[base] = {"color": colour, "linestyle": "-"}
+                looks[f"{base}-plain"] = {"color": colour, "linestyle": "--"}
+            drawn.append(save(_two_panels(paired, looks, lowest), folder / f"{name}-{group}-normalisation.png"))
+    return drawn
+
+
+def _two_panels(methods: Mapping[str, list[Row]], looks: Mapping[str, Style], lowest: float) -> Figure:
+    figure = Figure(figsize=(9, 4.2), layout="constrained", dpi=90)
+    left, right = figure.subplots(1, 2, sharey=True)
+    epoch = min(row["settings"]["steps"] / row["settings"]["task"]["epochs"]
+                for mine in methods.values() for row in mine)  # fmt: skip
+    for label, mine in methods.items():
+        curves = [row["metrics"]["curve"] for row in mine]
+        steps, values = curves[0]["step"], [curve["accuracy"] for curve in curves]
+        draw_band(left, [step / epoch for step in steps], values, looks[label], label)
+        each = _passes(mine[0]) / mine[0]["step"]
+        draw_band(right, [step * each for step in steps], values, looks[label], label)
+    _named(left, "epoch", lowest)
+    _named(right, "gradients of a batch", lowest)
+    left.set_ylabel("test accuracy, %")
+    return figure
+
+
+def _named(ax: Axes, xlabel: str, lowest: float) -> None:
+    ax.set(xlabel=xlabel, ylim=(lowest, 100))
+    finish(ax, legend=xlabel == "epoch")
