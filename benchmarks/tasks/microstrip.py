@@ -117,7 +117,7 @@ class Microstrip(Regression):
                     "steps": round(statistics.fmean(row["step"] for row in mine)),
                     "published steps": steps,
                     "converged": f"{sum(row['metrics']['end'] == 'converged' for row in mine)}/{len(mine)}",
-                    "seconds": max(row["wall_seconds"] for row in mine),
+                    "CPU seconds": max(row["cpu_seconds"] for row in mine),
                 }
             )
         return lines
@@ -149,7 +149,7 @@ class Microstrip(Regression):
             means = {label: statistics.fmean(one.values()) for label, one in found.items()}
             best = min(means, key=lambda label: means[label])
             lowest.append(f"on the {what} points by `{best}`, {1000 * means[best]:.3g}")
-        said.append(f"The lowest mean E x 1000 {' and '.join(lowest)}.")
+        said.append(f"The lowest mean E x 1000 is reached {', and '.join(lowest)}.")
         shares = []
         for label, one in losses.items():
             many = sum(not tested[label][seed] <= OVERFITTED * loss for seed, loss in one.items())
@@ -224,7 +224,7 @@ def _draw_response(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         shown = f"|S{name[1:]}|"
         ax.plot(response["f_ghz"], _decibels(response[f"simulated_{name}"]), color=colour, label=f"{shown} simulated")
         ax.plot(response["f_ghz"], _decibels(response[name]), color=colour, linestyle="--", label=f"{shown} network")
-    title = f"D = {response['d_mm']} mm, not trained on; {best['method']}, trial {best['trial']}, E x 1000 = "
+    title = f"D = {response['d_mm']} mm, not trained on; {best['method']}, trial {best['trial']}, training E x 1000 = "
     ax.set_title(title + f"{1000 * best['metrics']['loss']:.2g}", fontsize=9)
     ax.set(xlabel="frequency, GHz", ylabel="magnitude, dB", ylim=(-50, 3), xlim=(0, 4.5))
     finish(ax, legend=False)
