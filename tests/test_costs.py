@@ -191,6 +191,14 @@ def test_findings_follow_from_the_rows():
     assert "hold" not in storage
 
 
+def test_what_a_product_takes_is_what_the_other_evaluations_leave():
+    metrics = made_up("slbfgs", 1.0)
+    metrics["n"] |= {"us": [1.0, 30 * 27.0], "gradients": [1.0], "losses": [2.0], "products": [10.0]}
+    said = findings({"slbfgs": [metrics]})
+    assert said[-1].endswith("counted as one: `slbfgs` 2.4.")
+    assert any("zeta was, in evaluations a step: `slbfgs` 2.0" in one for one in said)
+
+
 def test_a_row_of_the_command_says_it_all_and_pictures_follow_from_rows(tmp_path):
     threads = torch.get_num_threads()
     size = Size(0, 1, {"largest": 10_000, "examples": 64, "rounds": 1})

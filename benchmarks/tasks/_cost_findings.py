@@ -245,8 +245,21 @@ def _decision(found: Found) -> list[str]:
         groups.setdefault(METHODS[label].family, []).append(in_gradients(mine))
     each = ", ".join(f"{family} {min(values):.1f} to {max(values):.1f}" for family, values in groups.items())
     examples = next(iter(found.values()))[0]["n"]["at"][-1]
-    said.append(f"On a loss of {examples:,} examples a step costs, in gradients: {each}.")
-    return said
+    text = f"On a loss of {examples:,} examples a step costs, in gradients: {each}."
+    return [*said, text + _products(found)]
+
+
+def _products(found: Found) -> str:
+    """What a Hessian product takes of a step beyond its other evaluations; published as one pass, as a gradient."""
+    each = []
+    for label, mine in found.items():
+        made = {
+            name: statistics.fmean(one["n"][name][-1] for one in mine) for name in ("gradients", "losses", "products")
+        }
+        if made["products"] >= 1:
+            left = in_gradients(mine) - made["gradients"] - made["losses"]
+            each.append(f"`{label}` {left / made['products']:.1f}")
+    return f" A Hessian product with its share of the step, counted as one: {', '.join(each)}." if each else ""
 
 
 def _digits(value: float, digits: int = 4) -> float:

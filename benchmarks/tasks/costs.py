@@ -9,7 +9,8 @@ d     weights of a bowl whose closure is cheap; its time is taken off
 m     pairs (mL of adaQN and aSNAQ) at the largest d or a tenth of it;  mF  gradients of adaQN and aSNAQ, likewise
 n     examples of a regression of 100 features, the closure's time included, in times of one gradient
 
-Hessian products are the optimizer's own work: of a bowl each costs some passes over a vector.
+Hessian products are the optimizer's own work: of a bowl each costs some passes over a vector. Where a matrix or the
+pairs no longer fit the processor's caches, time grows faster than arithmetic does.
 
 Source: Indrapriyadarsini (quasi-Newton methods, adaQN and aSNAQ: cost and storage); Berahas, Jahani and Takac (BFGS,
 L-BFGS, SR1, L-SR1 and their sampled forms); lecture on optimization (Newton: d^3).
