@@ -131,9 +131,12 @@ def looks_of(rows: Sequence[Row]) -> dict[str, Style]:
 
 def draw_metrics(
     rows: Sequence[Row], path: Path, metrics: Mapping[str, str], *, logarithmic: Sequence[str] = (),
-    costs: Mapping[str, str] = COSTS, scale: str = "log",
+    costs: Mapping[str, str] = COSTS, scale: str = "log", top: float | None = None,
 ) -> Path:  # fmt: skip
-    """Metrics, a row of panels each, over costs, a column each, both under their titles; mean of trials, quartiles."""
+    """Metrics, a row of panels each, over costs, a column each: the mean of trials, with quartiles.
+
+    Metrics and costs are given with their titles; ``scale`` is that of costs, ``top`` ends logarithmic axes of metrics.
+    """
     figure = Figure(figsize=(3.6 * len(costs), 2.9 * len(metrics)), layout="constrained", dpi=80)
     panels = figure.subplots(len(metrics), len(costs), sharey="row", squeeze=False)
     looks = looks_of(rows)
@@ -146,6 +149,7 @@ def draw_metrics(
             ax.set_xscale(scale)
             if metric in logarithmic:
                 ax.set_yscale("log")
+                ax.set_ylim(top=top)
             finish(ax, legend=False)
         line[0].set_ylabel(title)
     for ax, title in zip(panels[-1], costs.values(), strict=True):

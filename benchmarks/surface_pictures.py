@@ -27,10 +27,13 @@ Row = dict[str, Any]
 WALKERS = ("nag", "adam", "lbfgs", "naq", "lsr1", "newton_cg")
 """methods whose ways are drawn"""
 WALKED = ("rosenbrock_100", "beale", "himmelblau", "saddle")
+EVOLVING = ("steepest_descent", "lbfgs", "lsr1", "arclsr1", "newton_cg")
+"""methods whose ways on both functions of Rosenbrock are drawn, as published for ARCs-LSR1 and Newton-CG"""
+EVOLVED = ("rosenbrock", "rosenbrock_100")
 MOVING = ("rosenbrock_100", "beale")
 WINDOWS = {
-    "rosenbrock_100": ((-2, 2), (-1, 3)), "beale": ((-1, 4.5), (-2, 2)), "himmelblau": ((-5, 5), (-5, 5)),
-    "saddle": ((-1.7, 1.7), (-1.7, 1.7)),
+    "rosenbrock": ((-2, 2), (-1, 3)), "rosenbrock_100": ((-2, 2), (-1, 3)), "beale": ((-1, 4.5), (-2, 2)),
+    "himmelblau": ((-5, 5), (-5, 5)), "saddle": ((-1.7, 1.7), (-1.7, 1.7)),
 }  # fmt: skip
 LAST = 400
 """the last iteration of the animation"""
@@ -45,9 +48,11 @@ def draw(rows: Sequence[Row], folder: Path, name: str) -> list[Path]:
     files = [_profiles(rows, folder / f"{name}-profiles.png"), _solved(rows, folder / f"{name}-solved.png")]
     first = {row["method"]: row for row in rows if row["seed"] == 0}
     if walkers := [label for label in WALKERS if label in first]:
-        files.append(_ways(first, walkers, folder / f"{name}-ways.png"))
+        files.append(_ways(first, walkers, WALKED, folder / f"{name}-ways.png"))
         frames = _frames(first, walkers)
         files.append(save_frames(frames, folder / f"{name}-ways.gif", seconds=0.12, last=2.0))
+    if evolving := [label for label in EVOLVING if label in first]:
+        files.append(_ways(first, evolving, EVOLVED, folder / f"{name}-rosenbrock.png"))
     if labels := [label for label in DRAWN if label in first]:
         files.append(_curves(first, labels, folder / f"{name}-curves.png"))
     return files
@@ -64,19 +69,19 @@ def _contours(ax: Axes, function: Function) -> None:
     ax.set(xlim=(left, right), ylim=(low, high), xticks=[], yticks=[])
 
 
-def _ways(first: dict[str, Row], labels: Sequence[str], path: Path) -> Path:
+def _ways(first: dict[str, Row], labels: Sequence[str], names: Sequence[str], path: Path) -> Path:
     """A row of axes a function, a column a method."""
     table, looks = chosen_functions(2), styles(labels)
-    figure = Figure(figsize=(1.55 * len(labels), 1.6 * len(WALKED) + 0.2), layout="constrained", dpi=80)
-    axes = figure.subplots(len(WALKED), len(labels), squeeze=False)
-    for line, name in zip(axes, WALKED, strict=True):
+    figure = Figure(figsize=(1.55 * len(labels), 1.6 * len(names) + 0.2), layout="constrained", dpi=80)
+    axes = figure.subplots(len(names), len(labels), squeeze=False)
+    for line, name in zip(axes, names, strict=True):
         for ax, label in zip(line, labels, strict=True):
             run = first[label]["metrics"][name]
             _contours(ax, table[name])
             ax.plot(*np.array(run["way"]).T, ".-", color=looks[label]["color"], linewidth=1, markersize=3)
             ended = f"{run['evaluations']} evaluations" if run["end"] == "solved" else f"not solved: {run['end']}"
             ax.set_xlabel(ended, fontsize=6)
-            if name == WALKED[0]:
+            if name == names[0]:
                 ax.set_title(label, fontsize=8)
         line[0].set_ylabel(name, fontsize=7)
     return save(figure, path)

@@ -72,7 +72,7 @@ def test_an_implicit_step_solves_the_published_problem():
     np.testing.assert_allclose(moved - theta, 1.95 * (solved - theta), rtol=2e-3, atol=2e-6)
 
 
-@pytest.mark.parametrize("label", ["mlp-exact", "mlp-cg3", "conv-cg3", "conv-exact"])
+@pytest.mark.parametrize("label", ["mlp-exact", "mlp-cg3", "conv-cg3"])
 def test_a_race_is_a_plain_loop_of_the_optimizer_on_the_module(label):
     method = ProxPropRace.methods[label]
     task = ProxPropRace([1], 5, **SMALL, **method.own)

@@ -435,3 +435,23 @@ def test_a_scaled_step_is_judged_by_what_the_model_promises_for_it(name, subprob
     optimizer.step(closure)
     torch.testing.assert_close(w.detach(), torch.full_like(w, 0.9))
     assert optimizer.memory["delta"] == 20.0
+
+
+@pytest.mark.parametrize("members", [0, 1])
+@pytest.mark.parametrize("name", ["lbfgs", "lnaq", "lmoq", "bfgs", "mnaq"])
+def test_a_pair_whose_square_is_too_small_for_its_dtype_is_left_out(name, members):
+    """s'y is 2e-24 there and y'y, 2e-48, is zero in float32: s'y / y'y is no number."""
+    w = torch.ones((1, 2) if members else 2, requires_grad=True)
+    optimizer = optimizers.make(name, [w], lr=1e24, member_dims=members)
+
+    def closure(backward=True):
+        w.grad = None
+        loss = 0.5e-24 * w.square().sum(-1)
+        if backward:
+            loss.sum().backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert not w.any(), "the first step ends at the minimum"
+    assert not torch.as_tensor(optimizer.counters()["n_accepted"]).any()

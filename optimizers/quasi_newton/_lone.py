@@ -179,7 +179,7 @@ def lone_step(of: Any, w: Tensor) -> Tensor | None:
     alpha, at, f2, g2 = now
     s, y = p if alpha == 1 else p.mul_(alpha), g2 - g
     sy, yy, ss = float(torch.dot(s, y)), float(torch.dot(y, y)), float(torch.dot(s, s))
-    accept = yy < inf and sy > of.option("eps") * sqrt(ss) * sqrt(yy)
+    accept = 0 < yy < inf and sy > of.option("eps") * sqrt(ss) * sqrt(yy)
     if accept:
         of.matrix.push(of, s, y, sy, yy)
     memory["n_accepted" if accept else "n_rejected"].add_(1)

@@ -27,7 +27,8 @@ Pair = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def plain(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
     """Pairs of enough curvature, by the scale-free test of the option ``eps``."""
     sy, yy, ss = dot(s, y), dot(y, y), dot(s, s)
-    return s, y, torch.isfinite(yy) & (sy > of.option("eps") * ss.sqrt() * yy.sqrt()), sy, yy
+    usable = torch.isfinite(yy) & (yy > 0)  # the square of a tiny y is zero
+    return s, y, usable & (sy > of.option("eps") * ss.sqrt() * yy.sqrt()), sy, yy
 
 
 def damped(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
@@ -43,7 +44,7 @@ def regularised(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
     """y + lam s, accepted where the curvature along s is above the option ``delta``."""
     y = plus(y, of.option("lam"), s)
     sy, yy = dot(s, y), norm(y).square()
-    ok = torch.isfinite(sy) & torch.isfinite(yy)
+    ok = torch.isfinite(sy) & torch.isfinite(yy) & (yy > 0)
     return s, y, ok & (sy > of.option("delta") * norm(s).square()), sy, yy
 
 
@@ -59,4 +60,4 @@ def modified(of: VectorOptimizer, s: Tensor, y: Tensor, g1: Tensor) -> Pair:
     omega = torch.where((size if largest else size.square()) > 1e-2, 2.0, 100.0).to(size.dtype)
     y = y + col(omega * size + bend.clamp(min=0)) * s
     sy, yy = dot(s, y), dot(y, y)
-    return s, y, moved & torch.isfinite(yy) & (sy > 0), sy, yy
+    return s, y, moved & torch.isfinite(yy) & (yy > 0) & (sy > 0), sy, yy
