@@ -335,14 +335,17 @@ def test_findings_follow_from_the_rows():
     assert said[1].endswith("`adam` is best with 96.50 %, the best Adam at 96.50 %.")
     assert said[2] == "Collapsed runs: `olmoq` 1/2, `olmoq-mb` 1/1."
     assert said[3].endswith("`olnaq` +0.75.")
-    assert said[4] == "Runs that end at 97.5 % or above, with 95 % intervals: `olnaq` 2/2 (34 to 100 %)."
+    assert said[4] == "Runs that end at 97.5 % or above, with 95 % intervals: 2 of 2 (34 to 100 %) `olnaq`."
     assert said_of([ROWS[5]], goal=97.5)[-1].endswith("none.")
 
 
 def test_pictures_are_one_a_group_and_one_of_normalised_directions(tmp_path):
     rows = [*ROWS, row("olnaq", [1.0, 2.0, 3.0, 4.0], data="fashion-mnist")]
-    names = [path.name for path in draw_accuracies(rows, tmp_path, "mlp", 60)]
-    assert names == ["mlp-mnist-2-accuracy.png", "mlp-mnist-2-normalisation.png", "mlp-fashion-mnist-2-accuracy.png"]
+    names = [path.name for path in draw_accuracies(rows, tmp_path, "mlp")]
+    assert names == ["mlp-mnist-2-error.png", "mlp-mnist-2-normalisation.png", "mlp-fashion-mnist-2-error.png"]
+    ended = row("olmoq-plain", [9.0, 9.0, 9.0, 9.0])
+    ended["metrics"]["curve"] = {"step": [], "accuracy": []}
+    assert len(draw_accuracies([*ROWS, ended], tmp_path, "mlp")) == 2, "also of a run that ended before it was measured"
 
 
 @pytest.mark.parametrize("label", ["olnaq-falling", "olmoq-falling", "osr1n"])

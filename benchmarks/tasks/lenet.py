@@ -180,5 +180,5 @@ class LeNet(ModuleTask):
 
     @classmethod
     def draw(cls, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-        """Test accuracy by epoch and by gradients; with and without normalised directions."""
-        return draw_accuracies(rows, folder, cls.name, lowest=60)
+        """Test error by epoch and by gradients; with and without normalised directions."""
+        return draw_accuracies(rows, folder, cls.name)

@@ -109,5 +109,5 @@ class MLP(BatchNormMLP):
 
     @classmethod
     def draw(cls, rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-        """Test accuracy by epoch and by gradients; with and without normalised directions."""
-        return draw_accuracies(rows, folder, cls.name, lowest=90)
+        """Test error by epoch and by gradients; with and without normalised directions."""
+        return draw_accuracies(rows, folder, cls.name)
