@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -151,8 +152,8 @@ def said_of(rows: Sequence[Row], goal: float) -> list[str]:
         low, high = wilson(len(reached[label]), len(mine))
         parts.append(f"`{label}` {len(reached[label])} of {len(mine)} ({100 * low:.0f} to {100 * high:.0f} %)")
     said = [f"Trials that reach {goal:g} %, with intervals of 95 %: {', '.join(parts)}."]
-    surest = [label for label, found in reached.items()
-              if found and len(found) == max(len(one) for one in reached.values())]  # fmt: skip
+    shares = {label: Fraction(len(reached[label]), len(mine)) for label, mine in methods.items()}
+    surest = [label for label, share in shares.items() if share and share == max(shares.values())]
     if surest:
         said.append(_cheapest({label: reached[label] for label in surest}))
     return said + _slow_first_order(methods, reached) + _comparable(methods)
@@ -165,7 +166,7 @@ def _cheapest(reached: dict[str, list[dict[str, float]]]) -> str:
         best = min(medians, key=lambda label: medians[label])
         parts.append(f"`{best}` by {shown} (median {medians[best]:.3g})")
     names = ", ".join(f"`{label}`" for label in reached)
-    return f"Of those that reach it most often ({names}) the cheapest: {', '.join(parts)}."
+    return f"Of those that reach it in the largest share of their trials ({names}) the cheapest: {', '.join(parts)}."
 
 
 def _slow_first_order(methods: dict[str, list[Row]], reached: dict[str, list[dict[str, float]]]) -> list[str]:

@@ -134,6 +134,16 @@ def test_findings_follow_from_rows():
     assert "does not hold here: `S-LSR1` takes 3.0 times" in said_of(rows, 100)[3]
 
 
+def test_the_surest_methods_are_those_of_the_largest_share_of_their_trials():
+    """Not those of the most trials: one has fewer."""
+    rows = [made("GD", seed, [100.0 if seed < 4 else 50.0]) for seed in range(8)]
+    rows += [made("L-SR1", seed, [50.0, 100.0]) for seed in range(3)]
+    assert "of their trials (`L-SR1`) the cheapest: `L-SR1` by steps (median 20)" in said_of(rows, 100)[1]
+    rows += [made("S-LSR1", seed, [100.0]) for seed in range(2)]
+    assert "(`L-SR1`, `S-LSR1`) the cheapest: `S-LSR1` by steps (median 10)" in said_of(rows, 100)[1]
+    assert not any("cheapest" in one for one in said_of([made("GD", 0, [50.0])], 100))
+
+
 def test_equal_rows_give_equal_pictures_one_a_network(tmp_path):
     rows = [made(label, seed, [50.0, 90.0, 100.0]) for label in ("GD", "S-LSR1") for seed in range(2)]
     (path,) = ToyClassification.draw(rows, tmp_path)
