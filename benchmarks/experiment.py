@@ -96,6 +96,28 @@ class Experiment(ABC):
         return cls.options | dict(options)
 
     @classmethod
+    def sized(
+        cls, name: str, *, steps: int | None = None, trials: int | None = None, scale: Mapping[str, Any] | None = None
+    ) -> Size:
+        """A size by name, with other steps, trials and arguments of its scale where they are given.
+
+        Raises:
+            ValueError: no such argument, steps of an experiment that has none, or a number below 1.
+        """
+        size, known = cls.sizes[name], {one: None for other in cls.sizes.values() for one in other.scale}
+        for one in scale or {}:
+            if one not in known:
+                raise ValueError(f"the sizes of {cls.name} have no {one!r}{nearest(one, known)}")
+        if steps is not None and not size.steps:
+            raise ValueError(f"{cls.name} has no steps, got {steps}")
+        for what, number in (("trials", trials), ("steps", steps)):
+            if number is not None and number < 1:
+                raise ValueError(f"{what} must be at least 1, got {number}")
+        changed = dataclasses.replace(size, scale={**size.scale, **(scale or {})})
+        changed = changed if steps is None else dataclasses.replace(changed, steps=steps)
+        return changed if trials is None else dataclasses.replace(changed, trials=trials)
+
+    @classmethod
     @abstractmethod
     def settings(cls, label: str, size: Size, options: Mapping[str, Any]) -> dict[str, Any]:
         """What the rows of a method say under ``settings``: everything that their numbers depend on but the seed."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiment import Experiment, Size, experiments, pick, read_rows
+from benchmarks.commands import commands, groups
+from benchmarks.experiment import Experiment, experiments, pick, read_rows
 from benchmarks.routing_commands import devices
 from benchmarks.tables import markdown_table
 
-__all__ = ["RESULTS", "commands", "draw", "page", "rows_of"]
+__all__ = ["RESULTS", "draw", "page", "rows_of"]
 
 RESULTS = Path(__file__).parent / "results"
 HEAD = """# Gallery
@@ -43,55 +42,15 @@ def draw(results: Path, folder: Path) -> list[Path]:
             for path in kind.draw(rows, folder)]  # fmt: skip
 
 
-def commands(kind: type[Experiment], rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The commands that give rows like these, one for each group of equal options."""
-    return list(dict.fromkeys(_command(kind, own, mine) for own, mine in _groups(rows)))
-
-
-def _command(kind: type[Experiment], own: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
-    words = ["python -m scripts.benchmark", kind.name.replace("-", "_")]
-    # default first: it needs no word
-    size = next((name for name in ("default", "full", "fast") if _is_of(kind, rows, kind.sizes[name])), None)
-    if size in ("full", "fast"):
-        words.append(f"--{size}")
-    labels = list(dict.fromkeys(row["method"] for row in rows))
-    if set(labels) != set(kind.labels()):
-        words += ["--optimizers", *labels]
-    trials = len({row["seed"] for row in rows})
-    if size is None or trials != kind.sizes[size].trials:
-        words += ["--trials", str(trials)]
-    if options := [shlex.quote(f"{name}={own[name]}") for name in kind.options if name in own]:
-        words += ["--option", *options]
-    return " ".join(words)
-
-
-def _is_of(kind: type[Experiment], rows: Sequence[dict[str, Any]], size: Size) -> bool:
-    """Whether every row is one of this size."""
-    for row in rows:
-        own = row["settings"].get("task", {})
-        options = {name: own[name] for name in kind.options if name in own}
-        if json.loads(json.dumps(kind.settings(row["method"], size, options))) != row["settings"]:
-            return False
-    return True
-
-
-def _groups(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Rows of equal options and scale."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(json.dumps(row["settings"].get("task", {}), sort_keys=True), []).append(row)
-    return [(json.loads(key), mine) for key, mine in found.items()]
-
-
 def _section(kind: type[Experiment], rows: Sequence[dict[str, Any]], folder: Path) -> str:
     told = inspect.getdoc(sys.modules[kind.__module__]) or ""
     parts = [f"## {kind.title}", told.split("\n\nSource:")[0]]
     if "\n\nSource:" in told or "\nSource:" in told:
         parts.append("Source:" + told.split("Source:", 1)[1])
     parts.append("```\n" + "\n".join(commands(kind, rows)) + "\n```")
-    groups = _groups(rows)
-    for own, mine in groups:
-        if len(groups) > 1:
+    parted = groups(rows)
+    for own, mine in parted:
+        if len(parted) > 1:
             parts.append(", ".join(f"{name} {value}" for name, value in own.items()) + ":")
         parts.append(markdown_table(kind.table(mine)))
         parts += [f"- {sentence}" for sentence in kind.findings(mine)]

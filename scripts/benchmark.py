@@ -35,6 +35,10 @@ class Arguments:
     """seconds, to see that it works"""
     full: bool = False
     """the published size; without this and --fast at most 30 minutes on two cores"""
+    steps: int | None = None
+    """steps of a trial; none for those of the size"""
+    scale: tuple[str, ...] = ()
+    """other arguments of the size as NAME=VALUE, such as pictures=1000; the command prints those of the experiment"""
     option: tuple[str, ...] = ()
     """options of the experiment as NAME=VALUE"""
     file: Path | None = None
@@ -79,11 +83,8 @@ def _rows(asked: Arguments) -> tuple[type[Experiment], list[dict[str, Any]], Pat
     if asked.fast and asked.full:
         raise ValueError("--fast and --full exclude each other")
     kind = pick(asked.task)
-    size = kind.sizes["fast" if asked.fast else "full" if asked.full else "default"]
-    if asked.trials is not None:
-        size = dataclasses.replace(size, trials=asked.trials)
-    if size.trials < 1:
-        raise ValueError(f"--trials must be at least 1, got {size.trials}")
+    name = "fast" if asked.fast else "full" if asked.full else "default"
+    size = kind.sized(name, steps=asked.steps, trials=asked.trials, scale=parse_options(asked.scale))
     labels = [label for text in asked.optimizers for label in text.split(",")] or kind.labels()
     print(f"{kind.name}: {size}; the published size is {kind.sizes['full']}")
     path = asked.file or Path("runs") / f"{kind.name}.jsonl"

@@ -35,14 +35,6 @@ def test_rows_draw_the_same_picture_twice_and_every_picture_is_in_the_gallery(na
     assert {path.name: path.read_bytes() for path in kind.draw(rows, tmp_path)} == first
 
 
-def test_commands_give_back_the_rows_they_are_read_from(tmp_path):
-    rows = carry_out(Digits, ["adam", "olmoq"], range(2), tmp_path / "rows", size=Digits.sizes["fast"])
-    (command,) = gallery.commands(Digits, rows)
-    assert command == "python -m scripts.benchmark digits --fast --optimizers adam olmoq"
-    odd = carry_out(Digits, ["adam"], [0], tmp_path / "odd", size=Size(3, 1))
-    assert gallery.commands(Digits, odd) == ["python -m scripts.benchmark digits --optimizers adam --trials 1"]
-
-
 def test_a_page_holds_table_finding_and_pictures_of_each_experiment_with_rows(tmp_path):
     results, folder = tmp_path / "results", tmp_path / "gallery"
     results.mkdir()
