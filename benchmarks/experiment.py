@@ -219,7 +219,7 @@ def carry_out(
         The rows asked for, old and new, method by method.
 
     Raises:
-        ValueError: no such method, option or engine.
+        ValueError: no such method, option or engine; rows to be added to a compressed file; two files of one name.
         FileNotFoundError: data is missing.
     """
     if processes < 1:
@@ -236,6 +236,8 @@ def carry_out(
         missing = tuple(seed for seed in unit.seeds if unit.key(seed) not in known)
         parts = [missing] if experiment.together(unit.label) else [(seed,) for seed in missing]
         units += [dataclasses.replace(unit, seeds=part) for part in parts if part]
+    if units and (packed := _packed(path)).exists():
+        raise ValueError(f"{len(units)} units have no rows in {packed}, to which none can be added: gunzip {packed}")
     for rows in _made(units, processes, engine, address, quiet):
         for row in rows:
             records.append_row(path, row)
@@ -244,12 +246,22 @@ def carry_out(
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file, or of the same file compressed; none where there is neither."""
-    packed = path.with_name(path.name + ".gz")
-    if path.exists() or not packed.exists():
+    """Rows of a file, or of the same file compressed; none where there is neither.
+
+    Raises:
+        ValueError: there are both, and one would hide the other; the text names them.
+    """
+    packed = _packed(path)
+    if not packed.exists():
         return records.read_rows(path)
+    if path.exists():
+        raise ValueError(f"rows of one name in two files, {path} and {packed}: put them into one and remove the other")
     with gzip.open(packed, "rt") as file:
         return [json.loads(line) for line in file]
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + ".gz")
 
 
 def _key(row: dict[str, Any]) -> str:

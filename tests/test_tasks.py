@@ -1,7 +1,9 @@
 """Tasks are what their formulas say, races are fair, and what has a row is not run again."""
 
+import gzip
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from torch import nn
 
 from agents import records
 from benchmarks import race
-from benchmarks.experiment import Size, carry_out, experiments, pick
+from benchmarks.experiment import Size, carry_out, experiments, pick, read_rows
 from benchmarks.race import Method, run
 from benchmarks.tasks import digits
 from benchmarks.tasks.digits import Digits
@@ -210,6 +212,23 @@ def test_what_has_a_row_is_not_run_again(tmp_path):
     assert [row["seed"] for row in rows] == [0, 1, 2]
     again = carry_out(Digits, ["adam"], [0, 1, 2], path, size=Digits.sizes["fast"])
     assert [row["wall_seconds"] for row in again] == [row["wall_seconds"] for row in rows]
+
+
+def test_rows_are_read_from_a_compressed_file_and_never_lost_beside_one(tmp_path):
+    path, packed = tmp_path / "rows.jsonl", tmp_path / "rows.jsonl.gz"
+    asked = (Digits, ["adam"])
+    made = carry_out(*asked, [0], path, size=Size(2, 1))
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"two files, {re.escape(str(path))} and {re.escape(str(packed))}"):
+        read_rows(path)
+    path.unlink()
+    assert read_rows(path) == json.loads(json.dumps(made))
+    assert carry_out(*asked, [0], path, size=Size(2, 1)) == read_rows(path)
+    with pytest.raises(ValueError, match=rf"1 units have no rows in .*: gunzip {re.escape(str(packed))}"):
+        carry_out(*asked, [0, 1], path, size=Size(2, 1))
+    assert not path.exists()
+    packed.unlink()
+    assert read_rows(path) == []
 
 
 def test_another_length_or_setting_is_another_row(tmp_path, monkeypatch):
