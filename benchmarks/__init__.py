@@ -1,1 +1,1 @@
-"""Experiments, comparisons and their tables and figures."""
+"""Experiments, comparisons and their tables and figures; the files of this folder are commands."""

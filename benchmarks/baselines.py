@@ -18,7 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from agents import records
-from benchmarks.tables import text_table
+from benchmarks.reporting.tables import text_table
 from routing_env import Problem, Solution, official_score, read_problem, write_solution
 from routing_env.metrics import summary
 from routing_env.routers import astar, exact, negotiated

@@ -21,9 +21,9 @@ from torch import Tensor
 
 import optimizers
 from agents import records
-from benchmarks.measure import RESULTS, Measure, machine
-from benchmarks.tables import text_table
-from benchmarks.tasks.functions import Function, functions
+from benchmarks.bases.functions import Function, functions
+from benchmarks.reporting.tables import text_table
+from benchmarks.timing.measure import RESULTS, Measure, machine
 
 __all__ = ["SOLVERS", "Counted", "closure_calls", "ends", "table"]
 

@@ -20,9 +20,9 @@ from matplotlib.axes import Axes
 
 import optimizers
 from agents import records
-from benchmarks.measure import RESULTS, Measure, machine
-from benchmarks.speed_optimizers import Apart, bowl
-from benchmarks.tables import text_table
+from benchmarks.reporting.tables import text_table
+from benchmarks.timing.measure import RESULTS, Measure, machine
+from benchmarks.timing.optimizer_steps import Apart, bowl
 
 __all__ = ["draw", "exponents", "growths", "points"]
 

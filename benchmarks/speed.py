@@ -30,11 +30,11 @@ from agents.config import TrainConfig
 from agents.training import build
 from benchmarks.closure_calls import closure_calls
 from benchmarks.growth import growths
-from benchmarks.measure import Measure, measured, write
-from benchmarks.plain_env import PlainRouting
-from benchmarks.speed_optimizers import lbfgs_iterations, populations, stochastic_steps
-from benchmarks.speed_population import population_agents
-from benchmarks.tables import text_table
+from benchmarks.reporting.tables import text_table
+from benchmarks.timing.agent_populations import population_agents
+from benchmarks.timing.measure import Measure, measured, write
+from benchmarks.timing.optimizer_steps import lbfgs_iterations, populations, stochastic_steps
+from benchmarks.timing.plain_env import PlainRouting
 from routing_env import Problem, read_problem
 from routing_env.generators.published import published
 from routing_env.grid import grid_of

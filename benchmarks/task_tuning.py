@@ -27,8 +27,8 @@ from tqdm import tqdm
 import optimizers
 from agents import records
 from agents.config import parse_options
-from benchmarks.experiment import Size, pick
-from benchmarks.race import Method, Task, numbers, run
+from benchmarks.harness.experiment import Size, pick
+from benchmarks.harness.race import Method, Task, numbers, run
 from benchmarks.tuning import sampled_study
 
 __all__ = ["RESULTS", "SEEDS", "SPAN", "tune", "tuned"]
@@ -132,7 +132,7 @@ class Arguments:
     """Search learning rates on a task."""
 
     task: tyro.conf.Positional[str]
-    """a file of benchmarks/tasks"""
+    """a file or folder of benchmarks/tasks"""
     optimizers: tuple[str, ...] = ()
     """methods of the task or names of optimizers; none for all its methods"""
     trials: int = 8

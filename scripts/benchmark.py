@@ -17,8 +17,8 @@ from typing import Any
 import tyro
 
 from agents.config import parse_options
-from benchmarks.experiment import Experiment, carry_out, pick
-from benchmarks.tables import text_table
+from benchmarks.harness.experiment import Experiment, carry_out, pick
+from benchmarks.reporting.tables import text_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Arguments:
     """Run an experiment."""
 
     task: tyro.conf.Positional[str]
-    """a file of benchmarks/tasks, such as function_modelling or digits"""
+    """a file or folder of benchmarks/tasks, such as function_modelling or digits"""
     optimizers: tuple[str, ...] = ()
     """methods of the experiment with their settings, or any optimizer's name; none for all the experiment's methods"""
     trials: int | None = None

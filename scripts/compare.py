@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 
 from agents.config import problem_of
-from benchmarks.comparison import compare
+from benchmarks.study.comparison import compare
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 import tyro
 
 from agents import records
-from benchmarks import gallery
+from benchmarks.harness import gallery
 from benchmarks.routing import RESULTS
-from benchmarks.routing_pictures import draw
-from benchmarks.routing_report import replaced, section
+from benchmarks.study.pictures import draw
+from benchmarks.study.report import replaced, section
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.meta_training import MetaConfig, meta_train
+from benchmarks.meta.training import MetaConfig, meta_train
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from agents.config import TrainConfig
 from agents.jobs import JobError
 from agents.presets import chosen_preset
 from agents.shards import train_population
-from benchmarks.tables import text_table
+from benchmarks.reporting.tables import text_table
 
 
 @dataclasses.dataclass(frozen=True)

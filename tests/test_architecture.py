@@ -2,6 +2,8 @@
 
 import ast
 import sys
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ MAY_IMPORT = {
     "scripts": {"routing_env", "optimizers", "agents", "benchmarks"},
 }
 STABLE_BASELINES = {f"agents/{name}.py" for name in ("double_dqn", "sb3_vec_env", "networks", "training")}
-STABLE_BASELINES |= {"benchmarks/speed.py", "benchmarks/speed_population.py"}  # time its stock DQN beside ours
+STABLE_BASELINES |= {"benchmarks/speed.py", "benchmarks/timing/agent_populations.py"}  # time its stock DQN beside ours
 
 
 def imported(source: str) -> set[str]:
@@ -50,6 +52,19 @@ def sources():
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports_point_one_way(path):
     assert wrong_arrows(path.relative_to(ROOT).as_posix(), path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_files_of_benchmarks_itself_are_commands(path):
+    assert '\nif __name__ == "__main__":\n' in path.read_text()
+
+
+def test_every_folder_with_sources_is_installed():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    for folder in {path.parent for path in sources()} - {ROOT / "scripts"}:
+        package = ".".join(folder.relative_to(ROOT).parts)
+        assert any(fnmatch(package, pattern) for pattern in told["include"])
+        assert (folder / "__init__.py").exists(), "setuptools does not look into a folder without"
 
 
 def test_every_package_has_files():

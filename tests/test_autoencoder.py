@@ -11,9 +11,9 @@ from torch.nn import functional
 
 pytest.importorskip("sklearn")
 
-from benchmarks import lone_report
-from benchmarks.experiment import carry_out
-from benchmarks.race import Method, run
+from benchmarks.bases import lone_report
+from benchmarks.harness.experiment import carry_out
+from benchmarks.harness.race import Method, run
 from benchmarks.tasks.autoencoder import SHOWN, Autoencoder
 from benchmarks.tasks.trust_regions import TrustRegions
 

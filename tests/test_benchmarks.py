@@ -12,14 +12,15 @@ from scipy.optimize import minimize
 
 import routing_env
 from agents.population import Population
-from benchmarks import closure_calls, growth, networks, speed_population
+from benchmarks import closure_calls, growth
 from benchmarks.baselines import measure, summarise
-from benchmarks.comparison import compare
-from benchmarks.measure import Measure, measured
-from benchmarks.plain_env import PlainRouting
-from benchmarks.speed_optimizers import Apart, bowl
-from benchmarks.tables import text_table
-from benchmarks.tasks.functions import functions
+from benchmarks.bases.functions import functions
+from benchmarks.reporting.tables import text_table
+from benchmarks.study.comparison import compare
+from benchmarks.timing import agent_populations, networks
+from benchmarks.timing.measure import Measure, measured
+from benchmarks.timing.optimizer_steps import Apart, bowl
+from benchmarks.timing.plain_env import PlainRouting
 from routing_env.generators.published import published
 
 
@@ -226,10 +227,10 @@ def test_growth_of_populations_is_read_and_drawn_from_rows():
     rows = [row("adam", 4, 1.0, 2.0), row("adam", 4, 30.0, 90.0), row("adam", 1, 10.0, 40.0)]
     rows += [{"settings": {"kind": "population-core"}, "metrics": {"ours": 99.0}}]
     rows += [row("asnaq", 1, 5.0, 40.0), _grown("asnaq", "n", 10, None, 99.0)]
-    found = speed_population.points(rows)
+    found = agent_populations.points(rows)
     assert found == {"adam": [(1, 10.0, 40.0), (4, 30.0, 90.0)], "asnaq": [(1, 5.0, 40.0)]}
     ax = Figure().subplots()
-    speed_population.draw(rows, ax)
+    agent_populations.draw(rows, ax)
     assert [line.get_label() for line in ax.lines] == [
         "adam", "asnaq", "the matrix products alone", "matrix products of 512 x 512",
     ]  # fmt: skip
@@ -239,18 +240,18 @@ def test_growth_of_populations_is_read_and_drawn_from_rows():
 def test_the_operations_of_an_update_are_counted_as_torch_counts_them():
     from torch.utils.flop_counter import FlopCounterMode
 
-    config = speed_population.settings("adam")
+    config = agent_populations.settings("adam")
     found = Population([published(seed=0)] * 3, config, range(3))
     with FlopCounterMode(display=False) as counted:
-        for _ in range(speed_population.WARM + 1):
+        for _ in range(agent_populations.WARM + 1):
             found.advance()
-    moves = speed_population.WARM * 2 * sum(a * b for a, b in ((12, 32), (32, 64), (64, 32), (32, 6)))
-    assert counted.get_total_flops() == 3 * (speed_population.flops(config, 12) + moves)
+    moves = agent_populations.WARM * 2 * sum(a * b for a, b in ((12, 32), (32, 64), (64, 32), (32, 6)))
+    assert counted.get_total_flops() == 3 * (agent_populations.flops(config, 12) + moves)
 
 
 def test_populations_and_single_agents_of_the_speed_measure_do_the_same_work():
-    for method in speed_population.METHODS:
-        chosen = speed_population.settings(method)
+    for method in agent_populations.METHODS:
+        chosen = agent_populations.settings(method)
         assert (chosen.train_every, chosen.updates, chosen.batch, chosen.hidden) == (1, 1, 32, (32, 64, 32))
-    assert speed_population.population("adam", 2)() > 0
-    assert speed_population.limit(2)() > 0
+    assert agent_populations.population("adam", 2)() > 0
+    assert agent_populations.limit(2)() > 0

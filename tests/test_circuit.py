@@ -10,14 +10,14 @@ from scipy.stats import wilcoxon
 from torch import nn
 
 from agents import records
-from benchmarks import gallery
-from benchmarks.experiment import Size
-from benchmarks.opamp import BEHAVIOUR, SIZES, shipped, simulate
-from benchmarks.paired import compare, holm
-from benchmarks.race import run
+from benchmarks.circuits.opamp import BEHAVIOUR, SIZES, shipped, simulate
+from benchmarks.harness import gallery
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import run
+from benchmarks.reporting.paired import compare, holm
 from benchmarks.tasks import circuit
-from benchmarks.tasks._circuit_designs import TRAIN, enough, scaled_designs
 from benchmarks.tasks.circuit import ORDER, PUBLISHED, Circuit
+from benchmarks.tasks.circuit.designs import TRAIN, enough, scaled_designs
 from benchmarks.tasks.opamp_proposals import MARGINS, OpampProposals, asked, looked_up, measured, requests
 
 needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice: apt-get install ngspice")

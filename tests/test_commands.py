@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agents import records
-from benchmarks.commands import commands
-from benchmarks.experiment import Size, carry_out
-from benchmarks.race import Method
+from benchmarks.harness.commands import commands
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.harness.race import Method
 from benchmarks.tasks.characters import Characters
 from benchmarks.tasks.digits import Digits
 from benchmarks.tasks.eigenvalues import Eigenvalues

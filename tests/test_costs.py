@@ -5,13 +5,12 @@ import gc
 import pytest
 import torch
 
-from benchmarks.experiment import Size, carry_out
-from benchmarks.tasks import _cost_memory
-from benchmarks.tasks._cost_findings import expected, exponent, findings, line_of, total
-from benchmarks.tasks._cost_measures import Problem, Trial, bowl, regression
-from benchmarks.tasks._cost_memory import UNIT, Live, kept, storage, working
-from benchmarks.tasks._cost_methods import FAMILIES, METHODS, PUBLISHED, costed, memory_of
-from benchmarks.tasks.costs import Costs, weights
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.tasks.costs import Costs, memory, weights
+from benchmarks.tasks.costs.findings import expected, exponent, findings, line_of, total
+from benchmarks.tasks.costs.measures import Problem, Trial, bowl, regression
+from benchmarks.tasks.costs.memory import UNIT, Live, kept, storage, working
+from benchmarks.tasks.costs.methods import FAMILIES, METHODS, PUBLISHED, costed, memory_of
 
 every_method = pytest.mark.parametrize("label", METHODS)
 
@@ -116,7 +115,7 @@ def test_a_search_that_copies_the_pairs_would_be_seen(monkeypatch):
             assert len(copies) == 2
         return live.most
 
-    monkeypatch.setattr(_cost_memory, "_in_use", copying)
+    monkeypatch.setattr(memory, "_in_use", copying)
     m = memory_of("olnaq")["m"]
     assert working.__wrapped__("olnaq") == {"factor": 2.0 * (m + 1), "power": 1}
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.experiment import Size
-from benchmarks.tasks._curvature_points import hessian, matrix_at, path
+from benchmarks.harness.experiment import Size
 from benchmarks.tasks.eigenvalues import Eigenvalues
+from benchmarks.tasks.eigenvalues.points import hessian, matrix_at, path
 from benchmarks.tasks.toy_classification import ToyClassification, waves
 
 SIZE = Size(25, 1)

@@ -26,8 +26,8 @@ from training import (
     weights,
 )
 
-from benchmarks.meta_problems import HELD_OUT, draw, generator_of
-from benchmarks.tasks.functions import functions, quadratic
+from benchmarks.bases.functions import functions, quadratic
+from benchmarks.meta.problems import HELD_OUT, draw, generator_of
 from optimizers import make, pick
 from optimizers.schedules import robbins_monro
 

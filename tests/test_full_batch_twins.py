@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize, rosen, rosen_der
 
 import optimizers
-from benchmarks.tasks.functions import functions
+from benchmarks.bases.functions import functions
 from tests import references
 
 torch.set_num_threads(1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from benchmarks.tasks.functions import functions, names, quadratic
+from benchmarks.bases.functions import functions, names, quadratic
 
 # values at the standard starts, published with the set and in the codes of its users
 PUBLISHED_STARTS = {

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from agents import records
-from benchmarks import gallery
-from benchmarks.experiment import Size, carry_out, experiments, pick
-from benchmarks.pictures import draw_band, finish, save, styles
+from benchmarks.harness import gallery
+from benchmarks.harness.experiment import Size, carry_out, experiments, pick
+from benchmarks.reporting.pictures import draw_band, finish, save, styles
 from benchmarks.tasks.digits import Digits
 from scripts import benchmark
 

@@ -10,12 +10,13 @@ from scipy.special import expit
 from torch import nn
 
 import optimizers
-from benchmarks import accuracy, gallery
-from benchmarks.accuracy import accuracy_table, collapsed, draw_accuracies, said_of
-from benchmarks.experiment import Size, carry_out
-from benchmarks.image_networks import NETWORKS
-from benchmarks.images import AUTO, chosen_data, enlarged, images
-from benchmarks.race import Method, Task, run
+from benchmarks.bases import accuracy
+from benchmarks.bases.accuracy import accuracy_table, collapsed, draw_accuracies, said_of
+from benchmarks.bases.image_networks import NETWORKS
+from benchmarks.bases.images import AUTO, chosen_data, enlarged, images
+from benchmarks.harness import gallery
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.harness.race import Method, Task, run
 from benchmarks.tasks.digits import Digits
 from benchmarks.tasks.lenet import BATCH, LeNet
 from benchmarks.tasks.mlp import MLP

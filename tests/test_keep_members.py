@@ -4,7 +4,7 @@ import pytest
 import torch
 from training import METHODS, Toy, in_populations, run
 
-from benchmarks.race import NOT_ELEMENTWISE
+from benchmarks.harness.race import NOT_ELEMENTWISE
 from optimizers import make, names
 from optimizers.members import keep_members
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from benchmarks.meta_comparison import against_adam, losses
-from benchmarks.meta_problems import FAMILIES, HELD_OUT, draw, generator_of
-from benchmarks.meta_training import MetaConfig, MetaTrainer, meta_train, read_config
+from benchmarks.meta.comparison import against_adam, losses
+from benchmarks.meta.problems import FAMILIES, HELD_OUT, draw, generator_of
+from benchmarks.meta.training import MetaConfig, MetaTrainer, meta_train, read_config
 from optimizers.learned import _coordinate_lstm, _hierarchy
 from optimizers.learned._learned import FOLDER
 from optimizers.learned.hierarchical import Hierarchical

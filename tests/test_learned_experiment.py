@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional
 
 from agents import records
-from benchmarks import learned_report, meta_outside
-from benchmarks.experiment import Size, carry_out
-from benchmarks.meta_comparison import losses, reduction
-from benchmarks.meta_outside import OUTSIDE, digits
-from benchmarks.meta_problems import FAMILIES, HELD_OUT, classifier, draw, generator_of, quadratic
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.meta import outside
+from benchmarks.meta.comparison import losses, reduction
+from benchmarks.meta.outside import OUTSIDE, digits
+from benchmarks.meta.problems import FAMILIES, HELD_OUT, classifier, draw, generator_of, quadratic
 from benchmarks.tasks import learned
-from benchmarks.tasks.learned import RATES, LearnedOptimizers, best_rates, trained_on
+from benchmarks.tasks.learned import RATES, LearnedOptimizers, best_rates, report, trained_on
 from optimizers.learned.l2l import L2L
 
 SIZE = Size(4, 2, {"problems": 3})
@@ -45,7 +45,7 @@ def test_problems_of_digits_are_networks_of_torch(name):
     generator = generator_of(0, HELD_OUT + 3)
     problems = draw(OUTSIDE[name], 16, generator)
     assert problems.sizes == [64 * 16, 16, 160, 10]
-    x, t = meta_outside._pictures()
+    x, t = outside._pictures()
     again = generator_of(0, HELD_OUT + 3)
     drawn = [torch.randperm(len(x), generator=again)[:256] for _ in range(2)]
     for member in range(2):
@@ -129,7 +129,7 @@ def made(method, values, trained=()):
     """A row with values of one family, the same after both lengths."""
     told = {"lr": {"4": 0.1, "20": 0.1}, "log10": {"4": values, "20": values},
             "curve": {"step": [0, 4, 20], "log10": [0.0, -0.1, -0.2]}}  # fmt: skip
-    families = dict.fromkeys(learned_report.SHOWN, told)
+    families = dict.fromkeys(report.SHOWN, told)
     return records.row(task="", method=method, settings={"steps": [4, 20], "trained_on": list(trained)}, seed=0,
                        metrics={"families": families})  # fmt: skip
 

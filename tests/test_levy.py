@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.race import run
+from benchmarks.harness.race import run
 from benchmarks.tasks.levy import Levy, drawn_points, levy
 
 

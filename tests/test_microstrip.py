@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from agents import records
-from benchmarks import microstrip
-from benchmarks.experiment import Size, carry_out
+from benchmarks.circuits import microstrip
+from benchmarks.circuits.microstrip import FREQUENCIES, LENGTHS, LINES, STUBS, shipped, simulate
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.harness.race import run
 from benchmarks.makers import microstrip as maker
-from benchmarks.microstrip import FREQUENCIES, LENGTHS, LINES, STUBS, shipped, simulate
-from benchmarks.race import run
 from benchmarks.tasks import microstrip as task_module
 from benchmarks.tasks.microstrip import PUBLISHED, TEST, TRAIN, Microstrip, points
 

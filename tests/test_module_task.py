@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.experiment import Size
-from benchmarks.module_task import ModuleTask
-from benchmarks.race import Method, run
+from benchmarks.bases.module_task import ModuleTask
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method, run
 
 X = torch.randn(50, 1, 6, 6, generator=torch.Generator().manual_seed(0))
 T = torch.randint(3, (50,), generator=torch.Generator().manual_seed(1))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import fsolve
 
-from benchmarks import opamp
+from benchmarks.circuits import opamp
+from benchmarks.circuits.opamp import BEHAVIOUR, SIZES, meets, netlist, shipped, simulate, works
 from benchmarks.makers import opamp as maker
-from benchmarks.opamp import BEHAVIOUR, SIZES, meets, netlist, shipped, simulate, works
 
 needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice: apt-get install ngspice")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.experiment import Size, carry_out
-from benchmarks.process_group import sent, together
-from benchmarks.tasks._shares import METHODS, expected, trial
+from benchmarks.harness.experiment import Size, carry_out
 from benchmarks.tasks.processes import Processes
+from benchmarks.tasks.processes.group import sent, together
+from benchmarks.tasks.processes.shares import METHODS, expected, trial
 
 pytest.importorskip("sklearn")
 WEIGHTS, STEPS, DIGITS = 2410, 3, 120

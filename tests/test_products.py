@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.experiment import Size
+from benchmarks.harness.experiment import Size
 from benchmarks.tasks.products import NETWORKS, Products, operation
 
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 pytest.importorskip("sklearn")
 
 import optimizers
-from benchmarks.experiment import carry_out
-from benchmarks.race import Method, run
+from benchmarks.harness.experiment import carry_out
+from benchmarks.harness.race import Method, run
 from benchmarks.tasks import proxprop
 from benchmarks.tasks.proxprop import ProxPropRace, conv, mlp, networks, rises
 

@@ -11,7 +11,7 @@ from populations import config, members, without_times
 
 from agents import jobs as running
 from agents.jobs import Job, JobError, run_jobs
-from benchmarks.experiment import Size, carry_out
+from benchmarks.harness.experiment import Size, carry_out
 from benchmarks.tasks.digits import Digits
 
 ray = pytest.importorskip("ray")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.regression import Regression, first_weights, three
+from benchmarks.bases.regression import Regression, first_weights, three
 
 
 class Small(Regression):

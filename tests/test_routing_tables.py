@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from agents import records
 from agents.config import parse_options
 from agents.presets import preset
-from benchmarks import figures, routing_report
-from benchmarks import routing_tables as tables
-from benchmarks.intervals import Estimate, mean_over_netlists, wilson
+from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
+from benchmarks.reporting.tables import markdown_table
 from benchmarks.routing import RESULTS, Arguments, write
-from benchmarks.routing_commands import changed, commands, devices
-from benchmarks.routing_pictures import draw
-from benchmarks.tables import markdown_table
+from benchmarks.study import figures, report, tables
+from benchmarks.study.commands import changed, commands, devices
+from benchmarks.study.pictures import draw
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 ROUTERS = {
@@ -364,7 +363,7 @@ def lines_of(text, start):
 
 
 def test_the_section_has_our_numbers_beside_the_published_ones(results):
-    text = routing_report.section(results)
+    text = report.section(results)
     assert lines_of(text, "| `a` ") == ["| `a` | 110 | 100 | 172 | 3 | 115 |", "| `a` | 110 | 100 | 182 | 1 | 104 |"]
     assert lines_of(text, "| `b` ")[0] == "| `b` | 210 | 200 | 61 | 2 | 1 of 2 |"
     assert lines_of(text, "| published mean") == ["| published mean | - | - | 4562 | 368 | -2.2 (10 of 15) |"]
@@ -386,26 +385,26 @@ def test_the_section_has_our_numbers_beside_the_published_ones(results):
 
 
 def test_what_is_missing_is_named_and_has_no_numbers(results, tmp_path):
-    text = routing_report.section(results)
+    text = report.section(results)
     missing = " ".join(text[text.index("Without rows") :].partition("\n\n")[0].split())
     assert "`nets50`: `published-rmsprop`, `published-asnaq`;" in missing
     assert "`nets10`: `published-adam`" in missing
     assert "aSNAQ" not in text
     assert "4620" not in text
     assert "set05" not in text
-    nothing = routing_report.section(tmp_path / "nowhere")
+    nothing = report.section(tmp_path / "nowhere")
     assert nothing.startswith("Without rows")
     assert "|" not in nothing
     assert draw(tmp_path / "nowhere", tmp_path) == []
 
 
 def test_a_second_run_changes_nothing(results, tmp_path):
-    page = f"before\n{routing_report.BEGIN}\nold\n{routing_report.END}\nafter\n"
-    first = routing_report.replaced(page, routing_report.section(results))
-    assert first.startswith(f"before\n{routing_report.BEGIN}\n\n###")
-    assert first.endswith(f"\n\n{routing_report.END}\nafter\n")
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    first = report.replaced(page, report.section(results))
+    assert first.startswith(f"before\n{report.BEGIN}\n\n###")
+    assert first.endswith(f"\n\n{report.END}\nafter\n")
     assert "old" not in first
-    assert routing_report.replaced(first, routing_report.section(results)) == first
+    assert report.replaced(first, report.section(results)) == first
     paths = draw(results, tmp_path)
     drawn = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
     assert [path.name for path in paths] == ["routing-curves.png", "routing-profile.png"]
@@ -420,23 +419,23 @@ def test_a_second_run_changes_nothing(results, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", ["", routing_report.BEGIN, f"{routing_report.END}{routing_report.BEGIN}",
-             f"{routing_report.BEGIN}{routing_report.BEGIN}{routing_report.END}"],
+    "page", ["", report.BEGIN, f"{report.END}{report.BEGIN}",
+             f"{report.BEGIN}{report.BEGIN}{report.END}"],
 )  # fmt: skip
 def test_a_page_without_its_comments_is_refused(page):
     with pytest.raises(ValueError, match="the page needs one line"):
-        routing_report.replaced(page, "x")
+        report.replaced(page, "x")
 
 
 def test_the_page_is_what_the_rows_give():
     page = PAGE.read_text()
-    assert routing_report.replaced(page, routing_report.section(RESULTS)) == page, "run python -m scripts.figures"
+    assert report.replaced(page, report.section(RESULTS)) == page, "run python -m scripts.figures"
 
 
 def test_the_cost_of_the_published_study_is_told_when_all_of_it_was_run():
     labels = ("published-adam", "published-rmsprop", "published-asnaq")
     arms = {label: [made(name, label=label, cpu=3600.0) for name in "abc"] for label in labels}
-    assert routing_report._cost({label: arms[label] for label in labels[:2]}) == ""
-    told = " ".join(routing_report._cost(arms).split())
+    assert report._cost({label: arms[label] for label in labels[:2]}) == ""
+    told = " ".join(report._cost(arms).split())
     assert "3 published arms together, 9 runs, took 9.00 hours of one core" in told
     assert "4.50 hours where two cores share them" in told

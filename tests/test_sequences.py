@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from agents import records
+from benchmarks.bases.recurrent_networks import Recurrent
+from benchmarks.bases.sequence_race import METHODS, at_limit, per_step
 from benchmarks.datasets import available, load, load_text
-from benchmarks.experiment import Size, carry_out
-from benchmarks.recurrent_networks import Recurrent
-from benchmarks.sequence_race import METHODS, at_limit, per_step
+from benchmarks.harness.experiment import Size, carry_out
 from benchmarks.task_tuning import RESULTS
 from benchmarks.tasks.characters import Characters, examples
 from benchmarks.tasks.pixel_sequences import PixelSequences, as_sequences

@@ -10,14 +10,14 @@ from scipy import optimize
 from training import METHODS, in_parts, needs_model, residuals, stochastic
 
 import optimizers
-from benchmarks.animation import frame, save_frames
-from benchmarks.experiment import Size, carry_out
-from benchmarks.profiles import ratios, share_within
-from benchmarks.surface_problems import MANY_VALLEYS, chosen_functions, start_of
-from benchmarks.surface_runs import MARKS, MOST, PEERS, Ended, Watched, outcome
-from benchmarks.surface_tables import compare, costs_of
-from benchmarks.tasks.functions import functions
+from benchmarks.bases.functions import functions
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.reporting.animation import frame, save_frames
+from benchmarks.reporting.profiles import ratios, share_within
 from benchmarks.tasks.surfaces import Surfaces
+from benchmarks.tasks.surfaces.problems import MANY_VALLEYS, chosen_functions, start_of
+from benchmarks.tasks.surfaces.runs import MARKS, MOST, PEERS, Ended, Watched, outcome
+from benchmarks.tasks.surfaces.tables import compare, costs_of
 
 TABLE = functions(10)
 

@@ -6,8 +6,8 @@ import pytest
 
 from agents import records
 from benchmarks import task_tuning
-from benchmarks.experiment import Size
-from benchmarks.race import Method
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
 from benchmarks.task_tuning import SEEDS, SPAN, tune, tuned
 from benchmarks.tasks.digits import Digits
 from benchmarks.tasks.function_modelling import FunctionModelling

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from agents import records
-from benchmarks import race
-from benchmarks.experiment import Size, carry_out, experiments, pick, read_rows
-from benchmarks.race import Method, run
+from benchmarks.harness import race
+from benchmarks.harness.experiment import Size, carry_out, experiments, pick, read_rows
+from benchmarks.harness.race import Method, run
 from benchmarks.tasks import digits
 from benchmarks.tasks.digits import Digits
 from benchmarks.tasks.function_modelling import FunctionModelling, scaled_points
@@ -287,10 +287,17 @@ def test_methods_that_are_not_for_populations_run_one_trial_at_a_time(tmp_path, 
 def test_tasks_are_found_and_unknown_names_are_refused():
     assert {"digits", "function_modelling"} <= set(experiments())
     assert pick("function-modelling") is FunctionModelling
+    assert pick("unit_tests").name == "unit-tests", "a folder"
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         pick("digit")
     with pytest.raises(ValueError, match="did you mean 'adagrad'"):
         carry_out(FunctionModelling, ["adagrd"], [0], Path("unused"), size=FunctionModelling.sizes["fast"])
+
+
+def test_a_file_that_does_not_begin_with_an_experiment_is_refused(monkeypatch):
+    monkeypatch.setattr(digits, "__all__", ["pictures", "Digits"])
+    with pytest.raises(TypeError, match="digits: the first name of __all__, pictures, is no Experiment"):
+        pick("digits")
 
 
 def test_the_command_prints_the_table_and_refuses_nonsense(tmp_path, monkeypatch, capsys):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks import full_batch
-from benchmarks.experiment import Size, carry_out
-from benchmarks.full_batch import said_of, summary, when
-from benchmarks.race import DIFFERENTIATE, Method, run
+from benchmarks.bases import full_batch
+from benchmarks.bases.full_batch import said_of, summary, when
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.harness.race import DIFFERENTIATE, Method, run
 from benchmarks.tasks.sampled_mnist import SampledMnist
 from benchmarks.tasks.toy_classification import ToyClassification, first_weights, waves
 from optimizers.second_order.slsr1 import SLSR1

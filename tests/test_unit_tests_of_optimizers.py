@@ -9,14 +9,13 @@ import torch
 from matplotlib.colors import to_rgb
 from training import METHODS, needs_model, stochastic
 
-from benchmarks import unit_pictures
-from benchmarks.experiment import Size, carry_out
-from benchmarks.tasks.unit_tests import UnitTests
-from benchmarks.unit_cases import NOISES, SCALES, SHAPES, Case, cases
-from benchmarks.unit_population import FAR, Population
-from benchmarks.unit_scores import CATEGORIES, SGD_RATES, category, gains, judged, score
-from benchmarks.unit_shapes import PIECES, evaluate, shape, stacked
-from benchmarks.unit_tables import kept, passed_somewhere, passes, working
+from benchmarks.harness.experiment import Size, carry_out
+from benchmarks.tasks.unit_tests import UnitTests, pictures
+from benchmarks.tasks.unit_tests.cases import NOISES, SCALES, SHAPES, Case, cases
+from benchmarks.tasks.unit_tests.population import FAR, Population
+from benchmarks.tasks.unit_tests.scores import CATEGORIES, SGD_RATES, category, gains, judged, score
+from benchmarks.tasks.unit_tests.shapes import PIECES, evaluate, shape, stacked
+from benchmarks.tasks.unit_tests.tables import kept, passed_somewhere, passes, working
 
 SMALL = Size(12, 1, {"every": 61, "repetitions": 3, "rates": 3})
 
@@ -313,14 +312,14 @@ def test_rows_hold_letters_that_agree_with_their_numbers_and_draw_equal_pictures
     for row in rows:
         assert list(row["metrics"]["letters"]) == ["0.01", "0.1", "1"]
         for lr, letters in row["metrics"]["letters"].items():
-            assert len(letters) == len(unit_pictures.listed(row))
+            assert len(letters) == len(pictures.listed(row))
             for letter, percent in zip(letters, row["metrics"]["percent"][lr], strict=True):
                 assert (percent is None) == (letter in "-D")
                 if letter in "EG":
                     assert percent >= 200 if letter == "E" else 10 <= percent <= 200
                 if letter == "S":
                     assert percent <= 10
-        best = unit_pictures.best_rate(row)
+        best = pictures.best_rate(row)
         assert passes(row, best) == max(passes(row, lr) for lr in row["metrics"]["letters"])
         assert np.mean(passed_somewhere(row)) >= passes(row, best)
         assert len(kept(row)) == len(passed_somewhere(row))
@@ -341,12 +340,12 @@ def test_the_matrix_shows_the_colours_of_the_letters_in_blocks():
     listed = [one for mine in tests.values() for one in mine]
     letters = "".join("EGVSUD"[k % 6] for k in range(len(listed)))
     row = {"metrics": {"letters": {"0.1": letters}}, "settings": {"task": {"every": 61}}}
-    found = unit_pictures.matrix(row)
-    places = [place for block in unit_pictures.blocks(listed).values() for place in block]
+    found = pictures.matrix(row)
+    places = [place for block in pictures.blocks(listed).values() for place in block]
     assert sorted(places) == list(range(len(listed)))
     columns = [tuple(column) for column in found[0] if tuple(column) != (1.0, 1.0, 1.0)]
     assert columns == [to_rgb(CATEGORIES[letters[place]][1]) for place in places]
-    kinds = unit_pictures.kinds(listed)
+    kinds = pictures.kinds(listed)
     assert kinds["all"] == list(range(len(listed)))
     assert all(listed[place].noise == "none" for place in kinds["none"])
     assert set(SCALES) >= {listed[place].scales[0] for place in kinds.get("flat", [])}

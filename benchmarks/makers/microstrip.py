@@ -2,7 +2,7 @@
 
 python -m benchmarks.makers.microstrip
 
-The filter is described in `benchmarks.microstrip`. Needs the extra `rf` and about a second.
+The filter is described in `benchmarks.circuits.microstrip`. Needs the extra `rf` and about a second.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import tyro
 
 from agents import records
+from benchmarks.circuits.microstrip import COLUMNS, FILE, FREQUENCIES, LENGTHS, Array, simulate
 from benchmarks.makers._packed import packed
-from benchmarks.microstrip import COLUMNS, FILE, FREQUENCIES, LENGTHS, Array, simulate
 
 __all__ = ["make"]
 

@@ -20,8 +20,8 @@ import tyro
 from tqdm import tqdm
 
 from agents import records
+from benchmarks.circuits.opamp import BEHAVIOUR, FILE, SIZES, Array, simulate, works
 from benchmarks.makers._packed import packed
-from benchmarks.opamp import BEHAVIOUR, FILE, SIZES, Array, simulate, works
 
 __all__ = ["RANGES", "draw", "make"]
 

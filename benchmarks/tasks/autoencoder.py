@@ -28,13 +28,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.bases.images import AUTO, chosen_data, images
+from benchmarks.bases.lone_report import by_method, cost_table, draw_metrics, draw_times, said_at, wins
+from benchmarks.bases.lone_task import Lone, LoneTask
 from benchmarks.datasets import first_available
-from benchmarks.experiment import Size
-from benchmarks.images import AUTO, chosen_data, images
-from benchmarks.lone_report import by_method, cost_table, draw_metrics, draw_times, said_at, wins
-from benchmarks.lone_task import Lone, LoneTask
-from benchmarks.pictures import save
-from benchmarks.race import Method
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
+from benchmarks.reporting.pictures import save
 from routing_env.plugins import nearest
 
 __all__ = ["Autoencoder"]

@@ -12,7 +12,7 @@ Differs: the published figures come without numbers, and text, sizes of the laye
 mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates are searched alike for all methods: seven,
 each 10^(1/2) apart, with the seed 1,000 and two thirds of the default steps, and the least training loss counts
 (benchmarks/results/tuning/characters.jsonl). The full size gets the same rates. A choice
-whose search is not among these rows takes the rates of `benchmarks.sequence_race.METHODS`.
+whose search is not among these rows takes the rates of `benchmarks.bases.sequence_race.METHODS`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.bases.recurrent_networks import Recurrent
+from benchmarks.bases.sequence_race import SequenceTask
 from benchmarks.datasets import Text, load_text
-from benchmarks.experiment import Size
-from benchmarks.recurrent_networks import Recurrent
-from benchmarks.sequence_race import SequenceTask
+from benchmarks.harness.experiment import Size
 
 __all__ = ["Characters", "examples"]
 

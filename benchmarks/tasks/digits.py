@@ -23,9 +23,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from benchmarks.batch_norm_mlp import BatchNormMLP, Split
-from benchmarks.experiment import Size
-from benchmarks.race import Method, numbers
+from benchmarks.bases.batch_norm_mlp import BatchNormMLP, Split
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method, numbers
 
 __all__ = ["Digits", "pictures"]
 

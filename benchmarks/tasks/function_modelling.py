@@ -21,10 +21,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.experiment import Size
-from benchmarks.pictures import draw_band, finish, save, styles
-from benchmarks.race import Method, numbers
-from benchmarks.regression import Regression, three
+from benchmarks.bases.regression import Regression, three
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method, numbers
+from benchmarks.reporting.pictures import draw_band, finish, save, styles
 
 __all__ = ["FunctionModelling", "scaled_points", "target"]
 

@@ -33,12 +33,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.accuracy import accuracy_table, draw_accuracies, said_of
-from benchmarks.experiment import Size
-from benchmarks.image_networks import NETWORKS
-from benchmarks.images import AUTO, chosen_data, enlarged, images
-from benchmarks.module_task import ModuleTask
-from benchmarks.race import Method
+from benchmarks.bases.accuracy import accuracy_table, draw_accuracies, said_of
+from benchmarks.bases.image_networks import NETWORKS
+from benchmarks.bases.images import AUTO, chosen_data, enlarged, images
+from benchmarks.bases.module_task import ModuleTask
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
 from routing_env.plugins import nearest
 
 __all__ = ["LeNet"]

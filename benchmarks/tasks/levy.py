@@ -26,11 +26,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.experiment import Size
-from benchmarks.intervals import wilson
-from benchmarks.pictures import draw_band, finish, save, styles
-from benchmarks.race import Method, numbers
-from benchmarks.regression import Points, Regression, three
+from benchmarks.bases.regression import Points, Regression, three
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method, numbers
+from benchmarks.reporting.intervals import wilson
+from benchmarks.reporting.pictures import draw_band, finish, save, styles
 
 __all__ = ["Levy", "drawn_points", "levy"]
 

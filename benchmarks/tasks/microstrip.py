@@ -7,9 +7,9 @@ ends where the gradient's norm is at most 1e-6, or after the last step.
 
 Source: Indrapriyadarsini et al., ICMLA 2018, example 2.
 Differs: the published responses are not public. Ours are of a filter of our own, simulated with scikit-rf (see
-`benchmarks.microstrip`), so errors do not compare with the published ones; the order of the methods may. Settings of
-Adam, RMSprop and AdaGrad are defaults of TensorFlow as in function modelling (rates 1e-3, 1e-3 and 1e-2). The published
-trials are 15 of 100,000 steps. `bfgs` is not in the published table.
+`benchmarks.circuits.microstrip`), so errors do not compare with the published ones; the order of the methods may.
+Settings of Adam, RMSprop and AdaGrad are defaults of TensorFlow as in function modelling (rates 1e-3, 1e-3 and 1e-2).
+The published trials are 15 of 100,000 steps. `bfgs` is not in the published table.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.experiment import Size
-from benchmarks.intervals import Estimate, mean_over_netlists
-from benchmarks.microstrip import FREQUENCIES, shipped
-from benchmarks.pictures import COLOURS, draw_band, finish, save, styles
-from benchmarks.race import Method, numbers
-from benchmarks.regression import Points, Regression, joined, three
+from benchmarks.bases.regression import Points, Regression, joined, three
+from benchmarks.circuits.microstrip import FREQUENCIES, shipped
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method, numbers
+from benchmarks.reporting.intervals import Estimate, mean_over_netlists
+from benchmarks.reporting.pictures import COLOURS, draw_band, finish, save, styles
 
 __all__ = ["Microstrip", "points"]
 

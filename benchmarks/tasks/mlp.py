@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.accuracy import accuracy_table, draw_accuracies, said_of
-from benchmarks.batch_norm_mlp import BatchNormMLP
-from benchmarks.experiment import Size
-from benchmarks.images import AUTO, chosen_data, images
-from benchmarks.race import Method
+from benchmarks.bases.accuracy import accuracy_table, draw_accuracies, said_of
+from benchmarks.bases.batch_norm_mlp import BatchNormMLP
+from benchmarks.bases.images import AUTO, chosen_data, images
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
 
 __all__ = ["MLP"]
 

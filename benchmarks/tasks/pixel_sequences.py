@@ -11,7 +11,7 @@ Differs: the published figures come without numbers, and the network's size, bat
 mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates are searched alike for all methods: seven,
 each 10^(1/2) apart, on MNIST with two seeds from 1,000 on and a third of the default steps, and the least training loss
 counts (benchmarks/results/tuning/pixel-sequences.jsonl). Digits and the full size get the same rates. A choice
-whose search is not among these rows takes the rates of `benchmarks.sequence_race.METHODS`.
+whose search is not among these rows takes the rates of `benchmarks.bases.sequence_race.METHODS`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.bases.recurrent_networks import Recurrent
+from benchmarks.bases.sequence_race import SequenceTask
 from benchmarks.datasets import Pictures, first_available, load
-from benchmarks.experiment import Size
-from benchmarks.recurrent_networks import Recurrent
-from benchmarks.sequence_race import SequenceTask
+from benchmarks.harness.experiment import Size
 from routing_env.plugins import nearest
 
 __all__ = ["PixelSequences", "as_sequences"]

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents import records
-from benchmarks.experiment import Experiment, Size
-from benchmarks.full_batch import network
-from benchmarks.measure import machine
-from benchmarks.pictures import finish, save, styles
+from benchmarks.bases.full_batch import network
+from benchmarks.harness.experiment import Experiment, Size
+from benchmarks.reporting.pictures import finish, save, styles
+from benchmarks.timing.measure import machine
 from routing_env.plugins import nearest
 
 __all__ = ["Products", "operation"]

@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from benchmarks.bases.full_batch import CLASSICAL, SAMPLED, FullBatch, draw_costs, network, said_of, summary
 from benchmarks.datasets import available, load
-from benchmarks.experiment import Size
-from benchmarks.full_batch import CLASSICAL, SAMPLED, FullBatch, draw_costs, network, said_of, summary
-from benchmarks.race import Method
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
 
 __all__ = ["SampledMnist"]
 

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.experiment import Size
-from benchmarks.full_batch import CLASSICAL, SAMPLED, FullBatch, draw_costs, network, said_of, summary
-from benchmarks.race import Method
+from benchmarks.bases.full_batch import CLASSICAL, SAMPLED, FullBatch, draw_costs, network, said_of, summary
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
 from routing_env.plugins import nearest
 
 __all__ = ["ToyClassification", "first_weights", "waves"]

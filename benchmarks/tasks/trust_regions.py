@@ -25,12 +25,12 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.bases.images import AUTO, chosen_data, images
+from benchmarks.bases.lone_report import cost_table, draw_metrics, draw_times, said_at, wins
+from benchmarks.bases.lone_task import Lone, LoneTask
 from benchmarks.datasets import first_available
-from benchmarks.experiment import Size
-from benchmarks.images import AUTO, chosen_data, images
-from benchmarks.lone_report import cost_table, draw_metrics, draw_times, said_at, wins
-from benchmarks.lone_task import Lone, LoneTask
-from benchmarks.race import Method
+from benchmarks.harness.experiment import Size
+from benchmarks.harness.race import Method
 
 __all__ = ["TrustRegions"]
 

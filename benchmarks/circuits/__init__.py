@@ -1,0 +1,1 @@
+"""Circuits that experiments learn of, with their simulators and shipped data."""

@@ -1,0 +1,1 @@
+"""What runs experiments, and what races of optimizers are; the gallery of their results."""

@@ -1,0 +1,1 @@
+"""Numbers from rows: tables, intervals, comparisons, pictures."""
