@@ -43,7 +43,7 @@ def commands(kind: type[Experiment], rows: Sequence[Row]) -> list[str]:
 def groups(rows: Sequence[Row]) -> list[tuple[dict[str, Any], list[Row]]]:
     """Rows of equal options and scale."""
     found = _sorted_by(rows, lambda row: json.dumps(row["settings"].get("task", {}), sort_keys=True))
-    return [(mine[0]["settings"].get("task", {}), mine) for mine in found]
+    return [(dict(sorted(mine[0]["settings"].get("task", {}).items())), mine) for mine in found]
 
 
 def _sorted_by(rows: Sequence[Row], key: Callable[[Row], Any]) -> list[list[Row]]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from optimizers._base import Closure
-from optimizers._vector import blend, col, dot, norm, nowhere
+from optimizers._vector import blend, col, dot, everywhere, norm, nowhere
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
 
@@ -69,24 +69,28 @@ class Fisher(QuasiNewton):
     def diagonal(self, squares: Tensor) -> Tensor:
         """H0 of a sum of squares, (*members, n)."""
         h = squares.to(self.layout.dtype, copy=True)  # narrowed first: a root is slow in float64
-        return h.add_(self.option("eps")).rsqrt_()
+        return h.clamp_(min=0).add_(self.option("eps")).rsqrt_()  # what left may have left a little less than nothing
 
     def remember(self, g: Tensor, ok: Tensor) -> None:
         """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""
         memory = self.memory
         F, held, turn, squares = memory["F"], memory["held"], memory["turn"], memory["squares"]
         g = blend(ok, g, 0.0)
-        rule = self.option("h0")
+        wide, rule = g.double(), self.option("h0")
         on_host = type(F) is Tensor and F.is_cpu
         # on the host the ring's place is known for free and its row is a view
         row = F.select(-2, int(turn)) if on_host else F.index_select(-2, turn).squeeze(-2)
         if rule == "fifo":
-            # a square is rounded alike when it enters and when it leaves: nothing of it stays
-            squares.add_(g * g).sub_((row * row).mul_(held.index_select(-1, turn))).clamp_(min=0)
+            # the square that leaves is the one that entered: nothing of it stays
+            was = held.index_select(-1, turn)
+            if not nowhere(was > 0):
+                old = row.double() if everywhere(was > 0) else (row * was).double()
+                squares.addcmul_(old, old, value=-1)
+            squares.addcmul_(wide, wide)
         elif rule == "adagrad":
-            squares.add_(g * g)
+            squares.addcmul_(wide, wide)
         else:
-            squares.mul_(0.99).add_(g * g, alpha=0.01)
+            squares.mul_(0.99).addcmul_(wide, wide, value=0.01)
         if on_host:
             row.copy_(g)
         else:
@@ -154,8 +158,8 @@ class Fisher(QuasiNewton):
         return self.option("h0") == "fifo" and self.aggregates() and ((self.k + 1) // L) % turns == 0
 
     def refresh(self) -> None:
-        """The sum of squares, exactly: summed in float64, each rounded as when it entered."""
+        """The sum of squares, exactly: squared and summed in float64, as when each entered."""
         if self.refreshes():
             parts = self.near(self.memory["F"], self.memory["held"], self.memory["squares"])
             for F, held, squares in parts:
-                squares.copy_(combine(held.double(), (F * F).double()))
+                squares.copy_(combine(held.double(), F.double().square()))
