@@ -69,7 +69,7 @@ class Fisher(QuasiNewton):
     def diagonal(self, squares: Tensor) -> Tensor:
         """H0 of a sum of squares, (*members, n)."""
         h = squares.to(self.layout.dtype, copy=True)  # narrowed first: a root is slow in float64
-        return h.clamp_(min=0).add_(self.option("eps")).rsqrt_()  # what left may have left a little less than nothing
+        return h.add_(self.option("eps")).rsqrt_()
 
     def remember(self, g: Tensor, ok: Tensor) -> None:
         """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""
@@ -85,7 +85,7 @@ class Fisher(QuasiNewton):
             was = held.index_select(-1, turn)
             if not nowhere(was > 0):
                 old = row.double() if everywhere(was > 0) else (row * was).double()
-                squares.addcmul_(old, old, value=-1)
+                squares.addcmul_(old, old, value=-1).clamp_(min=0)
             squares.addcmul_(wide, wide)
         elif rule == "adagrad":
             squares.addcmul_(wide, wide)
