@@ -12,15 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from optimizers._linesearch import (
-    Outcome,
-    armijo_masked,
-    backtracking,
-    exact,
-    lockstep,
-    quadratic_exact,
-    strong_wolfe,
-)
+from optimizers._armijo import armijo_masked, backtracking, quadratic_exact
+from optimizers._brent import exact
+from optimizers._linesearch import Outcome, lockstep
+from optimizers._strong_wolfe import strong_wolfe
 
 
 def drive(search, f, slope=None):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers import _linesearch
+from optimizers._strong_wolfe import strong_wolfe
 from optimizers.quasi_newton._lbfgs import LimitedMemory
 
 __all__ = ["FullBatchMemory", "lone_step"]
@@ -155,7 +155,7 @@ def lone_step(of: Any, w: Tensor) -> Tensor | None:
     learnt = bool(memory["learnt"])
     first = 1.0 if learnt else min(1.0, 1.0 / float(g.abs().sum()))
     limit = f0 + 10 * torch.finfo(f.dtype).eps * abs(f0)
-    search = _linesearch.strong_wolfe(limit, slope, first, c2=of.c2, max_trials=of.option("max_trials"))
+    search = strong_wolfe(limit, slope, first, c2=of.c2, max_trials=of.option("max_trials"))
     best: tuple[int, Any] | None = None
     alpha, _ = next(search)
     for trial in range(of.option("max_trials") + 1):

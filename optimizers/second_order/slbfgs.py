@@ -16,7 +16,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from optimizers._linesearch import armijo_masked
+from optimizers._armijo import armijo_masked
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._vector import blend, col, dot, nonzero, norm
 from optimizers.second_order._sampling import Sampled, check_sampling
