@@ -16,7 +16,7 @@ from torch import Tensor
 
 from optimizers._linesearch import NOTHING, Outcome, Search, descends
 
-__all__ = ["Backtracked", "armijo_masked", "backtracking", "quadratic_exact"]
+__all__ = ["Backtracked", "armijo_masked", "backtracking"]
 
 
 def backtracking(
@@ -71,13 +71,3 @@ def armijo_masked(
         if early_exit and bool(ok.all()):
             break
     return Backtracked(torch.where(ok, alpha, 0.0), ok & searched, loss, alpha, new)
-
-
-def quadratic_exact(g: Tensor, Hg: Tensor) -> Tensor:
-    """The exact step along -g on a quadratic, g'g / g'Hg, 0 where the curvature g'Hg is not positive or not finite.
-
-    Shapes (*members, n) -> (*members,).
-    """
-    gg, gHg = torch.linalg.vecdot(g, g), torch.linalg.vecdot(g, Hg)
-    curved = (gHg > 0) & torch.isfinite(gHg) & torch.isfinite(gg)
-    return torch.where(curved, gg / torch.where(curved, gHg, 1.0), 0.0)

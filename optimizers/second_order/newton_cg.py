@@ -20,7 +20,8 @@ from optimizers._base import VectorOptimizer
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._products import Differentiated
 from optimizers._vector import blend, nonzero, norm
-from optimizers.quasi_newton._trust_region import Truncated, rescaled, steihaug
+from optimizers.quasi_newton._steihaug import Truncated, steihaug
+from optimizers.quasi_newton._trust_region import rescaled
 from optimizers.second_order._cg import superlinear
 from optimizers.second_order._curvature import reduction_ratio
 

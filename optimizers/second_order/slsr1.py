@@ -21,7 +21,8 @@ from torch import Tensor
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._vector import blend, nonzero, norm
 from optimizers.quasi_newton._lsr1 import lsr1
-from optimizers.quasi_newton._trust_region import agreement, new_radius, rescaled, steihaug
+from optimizers.quasi_newton._steihaug import steihaug
+from optimizers.quasi_newton._trust_region import agreement, new_radius, rescaled
 from optimizers.second_order._sampling import Sampled, check_sampling
 
 __all__ = ["SLSR1"]
