@@ -9,7 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "blend", "col", "dense", "dot", "everywhere", "norm", "nowhere", "overwrite", "plus", "unit"]
+__all__ = [
+    "Layout",
+    "blend",
+    "col",
+    "dense",
+    "dot",
+    "everywhere",
+    "nonzero",
+    "norm",
+    "nowhere",
+    "overwrite",
+    "plus",
+    "unit",
+]
 
 
 class Layout:
@@ -119,6 +132,11 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 def norm(a: Tensor) -> Tensor:
     """Euclidean lengths of vectors (*members, n): (*members,)."""
     return torch.linalg.vector_norm(a, dim=-1)
+
+
+def nonzero(a: Tensor) -> Tensor:
+    """Which vectors (*members, n) have an entry that is not exactly zero, or is NaN: (*members,) bool."""
+    return (a != 0).any(-1)
 
 
 def plus(w: Tensor, c: float | Tensor, v: Tensor) -> Tensor:

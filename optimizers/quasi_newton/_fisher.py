@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers._base import Closure
+from optimizers._evaluation import Closure
 from optimizers._vector import blend, col, dot, everywhere, norm, nowhere
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows

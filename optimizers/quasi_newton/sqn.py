@@ -23,7 +23,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from optimizers._base import Closure
+from optimizers._evaluation import Closure
 from optimizers._options import Common, Params, Rate, given
 from optimizers._products import Differentiated
 from optimizers._vector import dot, unit
