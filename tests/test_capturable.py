@@ -3,25 +3,16 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from training import METHODS, Toy, has, in_populations, run, stochastic, weights
+from training import METHODS, Toy, has, in_populations, run, weights
 
 from optimizers import pick
-from optimizers.first_order._elementwise import Elementwise
-from optimizers.quasi_newton._engine import Online
+from optimizers.capturing import obstacle
 from optimizers.quasi_newton._fisher import Fisher
-from optimizers.quasi_newton._trust import TrustRegion
 
 AGGREGATED = 5  # plain steps, the first aggregation and one more
 PLAIN = 2
 SWITCHED = has("capturable")  # full-batch methods, on request
-STOCHASTIC = [
-    name
-    for name in METHODS
-    if issubclass(pick(name), (Elementwise, Online, Fisher))
-    or (issubclass(pick(name), TrustRegion) and stochastic(name))
-]
-# what draws on the host cannot be captured
-CAPTURABLE = sorted({*SWITCHED, *STOCHASTIC} - {name for name in METHODS if "seed" in pick(name).options()})
+CAPTURABLE = [name for name in METHODS if obstacle(name, {"capturable": True} if name in SWITCHED else {}) is None]
 
 
 def options(name):
@@ -85,11 +76,6 @@ def test_the_switch_changes_what_is_read_and_not_the_steps(name):
     )
 
 
-def kinds(optimizer):
-    """Names of the next step: steps of one name are one graph."""
-    return optimizer.coming() if isinstance(optimizer, Fisher) else ("start" if optimizer.k == 0 else "plain")
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @CASES
@@ -102,7 +88,7 @@ def test_a_cuda_graph_repeats_the_steps(name, which):
     graphs = {}
     for _ in range(20):
         run(toy, plain, 1)
-        kind = kinds(captured)
+        kind = captured.coming()
         if kind in ("start", "first"):
             run(toy, captured, 1)
             continue
