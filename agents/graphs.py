@@ -63,8 +63,8 @@ class Recorder(Protocol):
     def record(self, work: Work) -> Work:
         """What carries the work out, this time and whenever it is called again."""
 
-    def wait(self) -> None:
-        """Until all that was carried out has ended."""
+    def forget(self) -> None:
+        """Get ready for what was recorded to be dropped."""
 
 
 class OnDevice:
@@ -96,9 +96,10 @@ class OnDevice:
             work()
         return made.replay
 
-    def wait(self) -> None:
-        """Until all that was carried out on the device has ended."""
+    def forget(self) -> None:
+        """Wait until no replay is under way; later graphs share another memory."""
         torch.cuda.synchronize(self.device)
+        self.memory = torch.cuda.graph_pool_handle()  # one whose last graph is gone cannot be taken again
 
 
 class Recording(NamedTuple):
@@ -154,7 +155,7 @@ class Graphs:
     def forget(self) -> None:
         """Drop all recordings: tensors will be replaced."""
         if self.made:
-            self.recorder.wait()
+            self.recorder.forget()
         self.made.clear()
         self.seen.clear()
 

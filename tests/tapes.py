@@ -102,7 +102,7 @@ class OnTape:
         done = [True]
         return lambda: done.pop() if done else tape.play()
 
-    def wait(self):
+    def forget(self):
         pass
 
 

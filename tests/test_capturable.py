@@ -76,18 +76,31 @@ def test_the_switch_changes_what_is_read_and_not_the_steps(name):
     )
 
 
+@pytest.mark.parametrize("name", [name for name in CAPTURABLE if "schedule" in pick(name).options()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("schedule", ["rsqrt", "robbins-monro", "constant"])
+def test_a_schedule_on_the_device_is_the_schedule(name, dtype, schedule):
+    toy = Toy(name, [0, 1, 2], dtype=dtype)
+    plain, ticked = (toy.make(schedule=schedule, **options(name)) for _ in range(2))
+    for _ in range(6):
+        ticked.tick()
+        run(toy, plain, 1)
+        run(toy, ticked, 1)
+        assert torch.equal(weights(plain), weights(ticked))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @CASES
 def test_a_cuda_graph_repeats_the_steps(name, which):
     """Each kind of step is captured once and replayed; host counters are moved on by hand."""
-    still = {"schedule": "constant"} if "schedule" in pick(name).options() else {}
     toy = Toy(name, which, device="cuda")
-    plain, captured = (toy.make(**options(name), **still) for _ in range(2))
+    plain, captured = (toy.make(**options(name)) for _ in range(2))
     stream = torch.cuda.Stream()
     graphs = {}
     for _ in range(20):
         run(toy, plain, 1)
+        captured.tick()
         kind = captured.coming()
         if kind in ("start", "first"):
             run(toy, captured, 1)

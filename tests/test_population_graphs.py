@@ -8,23 +8,26 @@ import copy
 import pytest
 import torch
 from populations import config as trainable
-from populations import members
+from populations import members, rows_of
 from tapes import OnTape, Tape, lasting, taken_for_a_device, taped
 from test_population import MANY, assert_member, config, population, problems
 
+import agents.members as running
 from agents.graphs import WARM_UP, Graphs, added_to, use_graphs
 from agents.members import run_members
 from agents.population import Population
+from agents.stopping import Interrupted
 
 FISHER = {"option": ("L=2", "mF=4")}
 BFGS = {"option": ("capturable=True",)}
 RETURNS = {"n_step": 3, "priority": 0.6, "dueling": True}
 CASES = {
     "adam": {}, "adam, returns": RETURNS, "adam, targets by connections": {"target_connections": 2, "tau": 0.3},
-    "momentum": {"updates": 2, "train_every": 2}, "olnaq": {}, "olmoq": RETURNS, "asnaq": FISHER,
+    "olnaq": {}, "olmoq": RETURNS, "asnaq": FISHER, "momentum": {"updates": 2, "train_every": 2},
     "asnaq, returns": FISHER | RETURNS, "adaqn": FISHER, "bfgs": BFGS, "omosr1": {},
 }  # fmt: skip
-EACH = pytest.mark.parametrize("case", CASES)
+LONG = ("momentum", "asnaq, returns", "adaqn", "bfgs", "omosr1")
+EACH = pytest.mark.parametrize("case", [pytest.param(one, marks=[pytest.mark.slow] * (one in LONG)) for one in CASES])
 MOVES = 32
 KINDS = {("move", False, False), ("update", "plain")}
 
@@ -59,7 +62,7 @@ def test_replays_are_what_they_replace(case):
     plain, replayed = advanced(made(case), MOVES), advanced(taped(made(case)), MOVES)
     assert_same(plain, replayed)
     kinds = {("update", "aggregate"), ("update", "refresh")} if "L=2" in plain.config.option else set()
-    copied = set() if plain.config.target_connections else {("move", False, True)}
+    copied = {("move", plain.config.target_connections is not None, plain.config.target_connections is None)}
     assert set(replayed.graphs.made) == KINDS | kinds | copied
 
 
@@ -159,8 +162,8 @@ class Log:
         work()
         return lambda: self.asked.append("replay")
 
-    def wait(self):
-        self.asked.append("wait")
+    def forget(self):
+        self.asked.append("forget")
 
 
 def test_work_warms_up_is_recorded_once_and_replayed():
@@ -179,7 +182,7 @@ def test_work_warms_up_is_recorded_once_and_replayed():
     assert log.asked[-1] == "aside"
     graphs.forget()
     graphs.run("plain", work)
-    assert log.asked[-2:] == ["wait", "aside"]
+    assert log.asked[-2:] == ["forget", "aside"]
 
 
 @pytest.mark.parametrize("new", [{"k": 1, "F": torch.zeros(2)}, {"k": 1.5}, {"known": True}, {"late": torch.ones(1)}])
@@ -233,3 +236,82 @@ def test_graphs_that_cannot_be_are_refused_with_the_reason(asked, device, optimi
 def test_a_population_on_the_cpu_refuses_graphs():
     with pytest.raises(ValueError, match="device 'cpu' has no CUDA graphs"):
         Population(problems(), config(), list(range(MANY)), graphs=True)
+
+
+# ---- on a device
+
+
+needs_cuda = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+ON_CUDA = {
+    "adam": {}, "adam, returns": {"n_step": 3, "dueling": True}, "adam, targets by connections": {
+        "target_connections": 2, "tau": 0.3}, "olnaq": {}, "olmoq": {}, "asnaq": FISHER, "adaqn": FISHER, "bfgs": BFGS,
+}  # fmt: skip
+"""without priorities: a leaf of a tree that is written twice at once keeps either value"""
+
+
+def on_cuda(case, graphs, moves, places=range(MANY)):
+    chosen = config(learning_starts=4, target_every=4, optimizer=case.partition(",")[0], **ON_CUDA[case])
+    netlists, seeds = [problems()[i] for i in places], [10 + i for i in places]
+    return moved(Population(netlists, chosen, seeds, device="cuda", graphs=graphs), moves)
+
+
+def moved(found, moves):
+    for _ in range(moves):
+        found.advance()
+        found.poll()
+    return found
+
+
+class TestOnTheDevice:
+    """The same bits with and without graphs."""
+
+    pytestmark = needs_cuda
+
+    @pytest.mark.parametrize("case", ON_CUDA)
+    def test_graphs_change_no_bit(self, case):
+        plain, replayed = on_cuda(case, False, 60), on_cuda(case, True, 60)
+        assert_same(plain, replayed)
+        assert set(replayed.graphs.made) >= KINDS
+
+    @pytest.mark.parametrize("case", ["adam", "olmoq", "asnaq"])
+    def test_neighbours_do_not_matter(self, case):
+        whole, order = on_cuda(case, True, 60), (3, 0, 4, 2, 1)
+        permuted = on_cuda(case, True, 60, order)
+        for at, place in enumerate(order):
+            assert_member(whole, place, permuted, at)
+
+    @pytest.mark.parametrize("case", ["adam", "olmoq", "asnaq"])
+    def test_members_go_on_without_the_others(self, case):
+        plain, replayed = on_cuda(case, False, 33), on_cuda(case, True, 33)
+        for found in (plain, replayed):
+            found.keep([4, 1, 2])
+        assert_same(moved(plain, 30), moved(replayed, 30))
+        assert set(replayed.graphs.made) >= KINDS
+
+    @pytest.mark.parametrize("case", ["adam", "olmoq", "asnaq"])
+    def test_a_checkpoint_is_the_same(self, case):
+        plain, replayed = on_cuda(case, False, 33), on_cuda(case, True, 33)
+        states = [copy.deepcopy(found.state_dict()) for found in (replayed, plain)]
+        moved(plain, 20)
+        for other, state in zip((on_cuda(case, False, 0), replayed), states, strict=True):
+            other.load_state_dict(state)
+            assert_same(plain, moved(other, 20))
+
+    @pytest.mark.parametrize("optimizer", ["adam", "asnaq"])
+    def test_rows_are_the_same_also_of_runs_that_were_stopped(self, optimizer, tmp_path, monkeypatch):
+        settings = {"device": "cuda", "checkpoint_seconds": 1e9, "tensorboard": False}
+        for graphs in ("off", "on"):
+            run_members(members(), trainable(optimizer=optimizer), tmp_path / graphs, graphs=graphs, **settings)
+        looks = []
+
+        def asked(self, seconds, stop, to_the_end=running._Run.to_the_end):
+            return to_the_end(self, seconds, lambda: looks.append(None) or len(looks) == 12)
+
+        monkeypatch.setattr(running._Run, "to_the_end", asked)
+        with pytest.raises(Interrupted):
+            run_members(members(), trainable(optimizer=optimizer), tmp_path / "in parts", graphs="on", **settings)
+        run_members(members(), trainable(optimizer=optimizer), tmp_path / "in parts", graphs="on", **settings)
+        assert rows_of(tmp_path / "off") == rows_of(tmp_path / "on") == rows_of(tmp_path / "in parts")
