@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 import benchmarks.tasks
 from agents import records
+from agents.allocator import keep_freed_memory
 from routing_env.plugins import nearest
 
 __all__ = ["Experiment", "Size", "Unit", "carry_out", "experiments", "pick", "read_rows"]
@@ -140,6 +141,7 @@ class Unit:
 
     def run(self, quiet: bool = True) -> list[dict[str, Any]]:
         """Its rows."""
+        keep_freed_memory()  # in whatever process this is
         return self.experiment.run(self.label, self.seeds, self.size, self.options, quiet=quiet)
 
     def key(self, seed: int) -> str:

@@ -6,6 +6,9 @@ An update is one gradient step of one agent on a batch of 32, with the move befo
 replay and target network. Times are processor times of one process with one thread, so that other processes beside it
 spoil less.
 
+"In shards" is the population as `scripts.train_population` runs it: a process for every core, all at the same time,
+each with its share of the agents; their updates in a second of their own processor time are added up.
+
 Two limits of the core are measured beside them, both for a method with one gradient an update (aSNAQ takes two): the
 rate of large matrix products divided by the operations of an update, and the rate of the products of an update
 themselves, shape by shape with all members at once, which also has to move the members' weights.
@@ -13,10 +16,14 @@ themselves, shape by shape with all members at once, which also has to move the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +34,7 @@ from matplotlib.axes import Axes
 from stable_baselines3 import DQN
 
 from agents import records
+from agents.allocator import keep_freed_memory
 from agents.config import TrainConfig
 from agents.memory import check_memory
 from agents.population import Population
@@ -63,6 +71,13 @@ def population_agents() -> Iterator[Measure]:
                 f"{method}, 64 agents as a population", "updates/s", population(method, 64), other, against,
                 {"kind": "population-agents", "method": method, "members": 64, "against": against},
             )  # fmt: skip
+    cores = len(os.sched_getaffinity(0))
+    for method in METHODS if cores > 1 else ():
+        yield Measure(
+            f"{method}, 64 agents in {cores} shards, a core each", "updates/s", shards(method, 64, cores), stock(),
+            "stock SB3 DQN, torch Adam, one core",
+            {"kind": "population-shards", "method": method, "members": 64, "cores": cores},
+        )  # fmt: skip
     yield Measure(
         "matrix products of 512 x 512, in updates", "updates/s", core, None, "-",
         {"kind": "population-core", "flops": flops(settings("adam"), 12)},
@@ -102,6 +117,40 @@ def population(method: str, members: int) -> Callable[[], float]:
         return members * (found.updates - before) / (time.process_time() - start)
 
     return rate
+
+
+def shards(method: str, members: int, cores: int) -> Callable[[], float]:
+    """Updates a second of all members together, a share of them in each of as many processes as there are cores."""
+    ends: list[Connection] = []
+
+    def rate() -> float:
+        if not ends:
+            context = multiprocessing.get_context("spawn")
+            for place in range(cores):
+                mine, theirs = context.Pipe()
+                share = members // cores + (place < members % cores)
+                context.Process(target=_shard, args=(theirs, method, share), daemon=True).start()
+                ends.append(mine)
+            for end in ends:
+                end.recv()  # it is built
+        for end in ends:
+            end.send(None)
+        return sum(end.recv() for end in ends)
+
+    return rate
+
+
+def _shard(end: Connection, method: str, members: int) -> None:
+    """A process of `shards`: says when it is ready, and at every word measures."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    rate = population(method, members)
+    rate()
+    end.send(None)
+    with contextlib.suppress(EOFError):  # who asked has ended
+        while True:
+            end.recv()
+            end.send(rate())
 
 
 def single() -> Callable[[], float]:

@@ -9,7 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "blend", "col", "dense", "dot", "everywhere", "norm", "nowhere", "overwrite", "plus", "unit"]
+__all__ = [
+    "Layout",
+    "blend",
+    "col",
+    "dense",
+    "dot",
+    "everywhere",
+    "nonzero",
+    "norm",
+    "nowhere",
+    "overwrite",
+    "plus",
+    "unit",
+]
 
 
 class Layout:
@@ -121,6 +134,11 @@ def norm(a: Tensor) -> Tensor:
     return torch.linalg.vector_norm(a, dim=-1)
 
 
+def nonzero(a: Tensor) -> Tensor:
+    """Which vectors (*members, n) have an entry that is not exactly zero, or is NaN: (*members,) bool."""
+    return (a != 0).any(-1)
+
+
 def plus(w: Tensor, c: float | Tensor, v: Tensor) -> Tensor:
     """w + c v for a number c or a factor of vectors, (*members, n)."""
     return torch.addcmul(w, v, c) if isinstance(c, Tensor) else torch.add(w, v, alpha=c)
@@ -162,14 +180,15 @@ def blend(mask: Tensor, a: Tensor, b: Tensor | float) -> Tensor:
     return torch.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
 
 
-def unit(r: Tensor, normalize: bool = True) -> tuple[Tensor, Tensor]:
-    """(r / ||r||, ok): a direction of length one, zero for members whose r is zero or not finite.
+def unit(r: Tensor, normalize: bool = True, rate: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
+    """(rate r / ||r||, ok): a direction of given length, zero for members whose r is zero or not finite.
 
-    With ``normalize`` off the length stays as it is; ok is the same. r is overwritten.
+    ``rate`` is a number or a factor of vectors. With ``normalize`` off r is not divided; ok is the same. r is
+    overwritten.
     """
     length = norm(r)
     ok = torch.isfinite(length) & (length > 0)
     if everywhere(ok):
-        return r.div_(col(length)) if normalize else r, ok
+        return r.mul_(rate / col(length) if normalize else rate), ok
     scale = torch.where(ok, length, 1.0) if normalize else torch.ones_like(length)
-    return torch.where(col(ok), r / col(scale), 0.0), ok
+    return torch.where(col(ok), r * (rate / col(scale)), 0.0), ok

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from optimizers._products import Differentiated, dense_hessian
-from optimizers.quasi_newton._trust_region import steihaug
+from optimizers.quasi_newton._steihaug import steihaug
 from optimizers.second_order._cg import cg, pcg, superlinear
 from optimizers.second_order._curvature import GaussNewton, hold_unused, reduction_ratio
 from optimizers.second_order.damped_newton import DampedNewton

@@ -5,19 +5,18 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from optimizers.quasi_newton._eigenvalues import eigh_small, jacobi
 from optimizers.quasi_newton._lsr1 import (
     curvature_below,
-    eigh_small,
-    jacobi,
     lsr1,
     newest_curvature,
     pair_test,
 )
+from optimizers.quasi_newton._steihaug import steihaug
 from optimizers.quasi_newton._trust_region import (
     agreement,
     new_radius,
     obs,
-    steihaug,
     trust_region_dense,
     trust_region_diagonal,
 )

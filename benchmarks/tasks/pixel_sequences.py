@@ -10,8 +10,7 @@ Source: Indrapriyadarsini et al., NOLTA 2019, 2020 (aSNAQ), figures of MNIST row
 Differs: the published figures come without numbers, and the network's size, batches and settings are not known to us.
 mL = 10, mF = 100 and L = 5 are those of aSNAQ's description; learning rates are searched alike for all methods: seven,
 each 10^(1/2) apart, on MNIST with two seeds from 1,000 on and a third of the default steps, and the least training loss
-counts (benchmarks/results/tuning/pixel-sequences.jsonl). Digits and the full size get the same rates. A choice
-whose search is not among these rows takes the rates of `benchmarks.sequence_race.METHODS`.
+counts (benchmarks/results/tuning/pixel-sequences.jsonl). Digits and the full size get the same rates.
 """
 
 from __future__ import annotations
@@ -67,7 +66,10 @@ class PixelSequences(SequenceTask):
     }  # fmt: skip
     options: ClassVar[dict[str, Any]] = {"sequence": "rows", "data": "auto"}
     choice = "sequence"
-    rates: ClassVar[dict[str, dict[str, float]]] = {"rows": {}, "pixels": {}}
+    rates: ClassVar[dict[str, dict[str, float]]] = {
+        "rows": {"asnaq": 0.3, "adaqn": 0.00316, "adagrad": 0.01, "adam": 0.00316},
+        "pixels": {"asnaq": 0.0949, "adaqn": 0.01, "adagrad": 0.00316, "adam": 0.00316},
+    }
     other = ("accuracy", "test accuracy, %", True)
 
     def __init__(self, seeds: Sequence[int], steps: int, *, side: int, measured: int, sequence: str, data: str) -> None:

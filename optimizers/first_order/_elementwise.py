@@ -89,11 +89,14 @@ def velocity(v: Tensor, g: Tensor, mu: float, rate: float | Tensor, alive: Tenso
 def denominator(v: Tensor, eps: float | Tensor, inside: bool, out: Tensor | None = None) -> Tensor:
     """sqrt(v) + eps, or sqrt(v + eps), (*members, n); ``out`` is overwritten where given.
 
-    eps is at least the smallest normal number, so that 0 / 0 cannot arise.
+    eps and v are at least the smallest normal number: so 0 / 0 cannot arise, and the root, which takes five times as
+    long for zeros and thirty times for subnormal numbers, meets neither; a root of 1e-19 is lost beside any usual eps.
     """
     least = torch.finfo(v.dtype).tiny
-    eps = eps.clamp(min=least) if isinstance(eps, Tensor) else max(eps, least)
-    return torch.add(v, eps, out=out).sqrt_() if inside else torch.sqrt(v, out=out).add_(eps)
+    if inside:
+        eps = eps.clamp(min=least) if isinstance(eps, Tensor) else max(eps, least)
+        return torch.add(v, eps, out=out).sqrt_()
+    return torch.clamp(v, min=least, out=out).sqrt_().add_(eps)
 
 
 def descend(w: Tensor, direction: Tensor, rate: float | Tensor, below: Tensor | None = None) -> Tensor:

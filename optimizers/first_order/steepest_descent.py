@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from optimizers._base import VectorOptimizer
-from optimizers._linesearch import exact, lockstep
+from optimizers._brent import exact
+from optimizers._linesearch import lockstep
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._products import Differentiated, curvature_along
 from optimizers._vector import blend, col, dot

@@ -214,5 +214,4 @@ class Online(QuasiNewton):
 
     def displacement(self, g1: Tensor) -> tuple[Tensor, Tensor]:
         """s = -alpha_k H g1 / ||H g1|| and where that is finite and not zero."""
-        p, ok = unit(self.matrix.times(self, g1), self.option("normalize"))
-        return p.mul_(-self.schedule() * self.rate()), ok
+        return unit(self.matrix.times(self, g1), self.option("normalize"), -self.schedule() * self.rate())

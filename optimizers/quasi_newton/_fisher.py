@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers._base import Closure
-from optimizers._vector import blend, col, dot, norm, nowhere
+from optimizers._evaluation import Closure
+from optimizers._vector import blend, col, dot, everywhere, norm, nowhere
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
 
@@ -76,17 +76,21 @@ class Fisher(QuasiNewton):
         memory = self.memory
         F, held, turn, squares = memory["F"], memory["held"], memory["turn"], memory["squares"]
         g = blend(ok, g, 0.0)
-        rule = self.option("h0")
+        wide, rule = g.double(), self.option("h0")
         on_host = type(F) is Tensor and F.is_cpu
         # on the host the ring's place is known for free and its row is a view
         row = F.select(-2, int(turn)) if on_host else F.index_select(-2, turn).squeeze(-2)
         if rule == "fifo":
-            # a square is rounded alike when it enters and when it leaves: nothing of it stays
-            squares.add_(g * g).sub_((row * row).mul_(held.index_select(-1, turn))).clamp_(min=0)
+            # the square that leaves is the one that entered: nothing of it stays
+            was = held.index_select(-1, turn)
+            if not nowhere(was > 0):
+                old = row.double() if everywhere(was > 0) else (row * was).double()
+                squares.addcmul_(old, old, value=-1).clamp_(min=0)
+            squares.addcmul_(wide, wide)
         elif rule == "adagrad":
-            squares.add_(g * g)
+            squares.addcmul_(wide, wide)
         else:
-            squares.mul_(0.99).add_(g * g, alpha=0.01)
+            squares.mul_(0.99).addcmul_(wide, wide, value=0.01)
         if on_host:
             row.copy_(g)
         else:
@@ -154,8 +158,8 @@ class Fisher(QuasiNewton):
         return self.option("h0") == "fifo" and self.aggregates() and ((self.k + 1) // L) % turns == 0
 
     def refresh(self) -> None:
-        """The sum of squares, exactly: summed in float64, each rounded as when it entered."""
+        """The sum of squares, exactly: squared and summed in float64, as when each entered."""
         if self.refreshes():
             parts = self.near(self.memory["F"], self.memory["held"], self.memory["squares"])
             for F, held, squares in parts:
-                squares.copy_(combine(held.double(), (F * F).double()))
+                squares.copy_(combine(held.double(), F.double().square()))

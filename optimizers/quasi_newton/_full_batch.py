@@ -20,9 +20,12 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers import _linesearch
+from optimizers._armijo import armijo_masked
+from optimizers._brent import exact
+from optimizers._linesearch import lockstep
 from optimizers._options import Common, Params, require
 from optimizers._products import Differentiated, curvature_along
+from optimizers._strong_wolfe import strong_wolfe
 from optimizers._vector import blend, col, dot
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._momentum import estimated
@@ -205,10 +208,10 @@ class FullBatch(Reuse, QuasiNewton):
             f, g = self.evaluate(at)
             return f, dot(g, p), (g, at)
 
-        along = partial(_linesearch.exact, max_trials=trials)
+        along = partial(exact, max_trials=trials)
         if rule == "strong_wolfe":
-            along = partial(_linesearch.strong_wolfe, c2=self.c2, max_trials=trials)
-        searched = _linesearch.lockstep(along, evaluate, limit, slope, alpha)
+            along = partial(strong_wolfe, c2=self.c2, max_trials=trials)
+        searched = lockstep(along, evaluate, limit, slope, alpha)
         ok = searched.alpha > 0
         g, at = searched.payload
         unit = self.lone and searched.alpha == 1
@@ -221,7 +224,7 @@ class FullBatch(Reuse, QuasiNewton):
         def loss(alpha: Tensor) -> Tensor:
             return self.loss(point + col(alpha) * p)
 
-        searched = _linesearch.armijo_masked(
+        searched = armijo_masked(
             loss, f + 10 * torch.finfo(f.dtype).eps * f.abs(), slope, self.first_length(g1), eta=self.eta, tau=0.5,
             max_trials=self.option("max_trials"), early_exit=not self.option("capturable"),
         )  # fmt: skip

@@ -12,17 +12,22 @@ Source: Byrd, Nocedal and Schnabel 1994. Differs: nothing; populations and captu
 
 from __future__ import annotations
 
+import itertools
 from math import inf, sqrt
 from operator import mul
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from optimizers import _linesearch
+from optimizers._linesearch import Outcome, Search
+from optimizers._strong_wolfe import strong_wolfe
 from optimizers.quasi_newton._lbfgs import LimitedMemory
 
 __all__ = ["FullBatchMemory", "lone_step"]
+
+Trial: TypeAlias = tuple[float, Tensor, Tensor, Tensor]
+"""length, weights (n,), loss and gradient there"""
 
 
 class FullBatchMemory(LimitedMemory):
@@ -155,28 +160,12 @@ def lone_step(of: Any, w: Tensor) -> Tensor | None:
     learnt = bool(memory["learnt"])
     first = 1.0 if learnt else min(1.0, 1.0 / float(g.abs().sum()))
     limit = f0 + 10 * torch.finfo(f.dtype).eps * abs(f0)
-    search = _linesearch.strong_wolfe(limit, slope, first, c2=of.c2, max_trials=of.option("max_trials"))
-    best: tuple[int, Any] | None = None
-    alpha, _ = next(search)
-    for trial in range(of.option("max_trials") + 1):
-        at = torch.add(w, p, alpha=alpha)
-        f2, g2 = of.evaluate(at)
-        now = (alpha, at, f2, g2)
-        try:
-            alpha, kept = search.send((float(f2), float(torch.dot(g2, p))))
-        except StopIteration as end:
-            outcome = end.value
-            break
-        if kept == trial:
-            best = (trial, now)
-    if outcome.trial is not None and outcome.trial != trial:
-        assert best is not None
-        now = best[1]
-    if outcome.alpha == 0:
+    search = strong_wolfe(limit, slope, first, c2=of.c2, max_trials=of.option("max_trials"))
+    found, (alpha, at, f2, g2) = _searched(of, search, w, p)
+    if not found:
         failed = torch.zeros_like(f, dtype=torch.bool)
         of.judge(torch.isfinite(f2) & torch.isfinite(torch.dot(g2, p)), failed)
         return w
-    alpha, at, f2, g2 = now
     s, y = p if alpha == 1 else p.mul_(alpha), g2 - g
     sy, yy, ss = float(torch.dot(s, y)), float(torch.dot(y, y)), float(torch.dot(s, s))
     accept = 0 < yy < inf and sy > of.option("eps") * sqrt(ss) * sqrt(yy)
@@ -188,3 +177,24 @@ def lone_step(of: Any, w: Tensor) -> Tensor | None:
         memory["failures"].zero_()
     of.keep(at, f2, g2, True)
     return at
+
+
+def _searched(of: Any, search: Search, w: Tensor, p: Tensor) -> tuple[bool, Trial]:
+    """Run a search from w along p: whether it found an acceptable trial, and that one, or else the last."""
+    best: tuple[int, Trial] | None = None
+    alpha, _ = next(search)
+    for trial in itertools.count():
+        at = torch.add(w, p, alpha=alpha)
+        f, g = of.evaluate(at)
+        now = (alpha, at, f, g)
+        try:
+            alpha, kept = search.send((float(f), float(torch.dot(g, p))))
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            break
+        if kept == trial:
+            best = (trial, now)
+    if outcome.trial is not None and outcome.trial != trial:
+        assert best is not None
+        now = best[1]
+    return outcome.alpha != 0, now

@@ -21,7 +21,8 @@ from optimizers._vector import blend, col, norm
 from optimizers.quasi_newton._bfgs import refuse_large, safe
 from optimizers.quasi_newton._lbfgs import rows
 from optimizers.quasi_newton._lsr1 import LSR1, curvature_below, lsr1, newest_curvature, pair_test
-from optimizers.quasi_newton._trust_region import Step, Truncated, obs, rescaled, steihaug, trust_region_dense
+from optimizers.quasi_newton._steihaug import Truncated, steihaug
+from optimizers.quasi_newton._trust_region import Step, obs, rescaled, trust_region_dense
 
 __all__ = ["DenseSR1", "LimitedSR1"]
 

@@ -4,6 +4,10 @@
     ratio = (E(point) - E(point + s)) / -(g1's + s'Bs / 2);  delta doubles, stays or halves
     ratio > eta:  v <- mu v + s,  w <- point + s;   else w stays, v <- 0, theta <- 1
     y = grad(point + s) - g1 updates B, if |s'(y - Bs)| >= r ||s|| ||y - Bs||
+    s = 0:  nothing was tried; w, delta and B stay, v <- mu v
+
+A batch whose gradient is exactly zero (all of it masked, a dead layer) says nothing about the loss: the stochastic
+methods then take s = 0, also where B has negative curvature.
 
 With ``mu=None`` the momentum follows Nesterov's schedule of ``_momentum``.
 
@@ -20,7 +24,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import COMMON, Common, Params, require
-from optimizers._vector import blend, col, dot, norm
+from optimizers._vector import blend, col, dot, nonzero, norm
 from optimizers.quasi_newton._engine import RULES, check_numbers
 from optimizers.quasi_newton._momentum import advance, estimated, first_memory
 from optimizers.quasi_newton._reuse import Reuse
@@ -141,37 +145,41 @@ class TrustRegion(Reuse):
             f = f_w
         finite = torch.isfinite(f) & torch.isfinite(dot(g1, g1))
         step = self.matrix.subproblem(self, blend(finite, g1, 0.0), memory["delta"])
-        s = step.p
+        s = blend(nonzero(g1), step.p, 0.0) if self.stochastic else step.p
+        tried = finite & nonzero(s)
         trial = point + s
         f2, g2 = self.evaluate(trial)
         finite2 = torch.isfinite(f2) & torch.isfinite(dot(g2, g2))
         ratio = agreement(f, f2, step.predicted)
-        ok = finite & finite2 & (ratio > self.option("eta"))
+        ok = tried & finite2 & (ratio > self.option("eta"))
         delta = new_radius(memory["delta"], ratio, norm(s), self.option("radius"), largest=self.option("delta_max"))
-        memory["delta"].copy_(torch.where(finite, delta, memory["delta"]))
+        memory["delta"].copy_(torch.where(tried, delta, memory["delta"]))
         y = g2 - g1 + self.option("lam") * s
-        learns = finite & finite2 & (norm(s) > 0) if self.option("refused_pairs") else ok
+        learns = tried & finite2 if self.option("refused_pairs") else ok
         taken = self.matrix.update(self, s, y, learns)
         self.count("n_accepted", taken)
-        self.count("n_rejected", finite & ~ok)
+        self.count("n_rejected", tried & ~ok)
         self.count("n_nonfinite", finite & ~finite2)
-        self.settle(ok, finite, mu, s, f2)
+        self.settle(ok, finite & ~tried, ~finite, mu, s, f2)
         w_new = blend(ok, trial, w)
         if self.reuses:
             known = bool(ok.all()) or (self.estimate == "weights" and bool(finite.all()))
             self.keep(w_new, torch.where(ok, f2, f), blend(ok, g2, g1), known)
         return w_new
 
-    def settle(self, ok: Tensor, finite: Tensor, mu: Tensor | float, s: Tensor, f2: Tensor) -> None:
-        """Velocity and momentum after a step; members that met something not finite forget."""
+    def settle(self, ok: Tensor, still: Tensor, lost: Tensor, mu: Tensor | float, s: Tensor, f2: Tensor) -> None:
+        """Velocity and momentum after a step that was accepted (ok), was of length zero (still), or neither.
+
+        Members that met something not finite (lost) forget.
+        """
         memory = self.memory
-        self.matrix.clear(self, ~finite)
-        self.count("n_nonfinite", ~finite)
+        self.matrix.clear(self, lost)
+        self.count("n_nonfinite", lost)
         if self.estimate == "weights":
             return
-        keep = ok
+        keep = ok | still
         if self.option("restart"):
-            keep = ok & (f2 <= memory["f_before"])
+            keep = still | (ok & (f2 <= memory["f_before"]))
             memory["f_before"].copy_(torch.where(ok, f2, memory["f_before"]))
             self.count("n_resets", ok & ~keep)
         memory["v"].copy_(blend(keep, mu * memory["v"] + s, 0.0))

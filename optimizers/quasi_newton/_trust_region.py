@@ -1,14 +1,13 @@
 """Trust-region subproblems, min g'p + p'Bp / 2 over ||p|| <= delta, and the rules of the radius.
 
-steihaug               conjugate gradients, stopped at the boundary; needs products with B
 obs                    exact, from the eigenvectors of B = gamma I + rank m
 trust_region_dense     exact, from all eigenvectors of B
 trust_region_diagonal  what the two exact ones share: (lambda_i + sigma) p_i = -a_i
 
-Nothing here reads from the device, but ``steihaug`` with ``early_exit``, and ``trust_region_dense`` where the
-eigenvalue routine does.
+``_steihaug`` solves them by conjugate gradients. Nothing here reads from the device, but ``trust_region_dense`` where
+the eigenvalue routine does.
 
-Source: T. Steihaug, 1983; J. J. Brust, J. B. Erway, R. F. Marcia, 2017 (OBS); J. J. More, D. C. Sorensen, 1983;
+Source: J. J. Brust, J. B. Erway, R. F. Marcia, 2017 (OBS); J. J. More, D. C. Sorensen, 1983;
 J. Nocedal, S. J. Wright, 2006 (radius). Differs: Newton's iteration is for h = sigma + lambda_min, so that the
 differences lambda_i - lambda_min keep their digits in the hard case and near to it; losses that agree to rounding count
 as a decrease as predicted (A. R. Conn, N. I. M. Gould, P. L. Toint, 2000, 17.4.2).
@@ -23,18 +22,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers._vector import blend, col, dot, norm
-from optimizers.quasi_newton._lsr1 import Eigenbasis, aligned_eigh, along, combined, orthogonal
+from optimizers._vector import col, dot, norm
+from optimizers.quasi_newton._eigenvalues import aligned_eigh
+from optimizers.quasi_newton._lsr1 import Eigenbasis, along, combined, orthogonal
+from optimizers.quasi_newton._steihaug import Truncated
 
 __all__ = [
     "Step",
-    "Truncated",
     "agreement",
     "complement",
     "new_radius",
     "obs",
     "rescaled",
-    "steihaug",
     "trust_region_dense",
     "trust_region_diagonal",
 ]
@@ -46,76 +45,6 @@ class Step(NamedTuple):
     p: Tensor  # (*members, n)
     predicted: Tensor  # (*members,): decrease of the model, -(g'p + p'Bp / 2)
     sigma: Tensor | None = None  # (*members,): multiplier, (B + sigma I) p = -g; None where it is not known
-
-
-class Truncated(NamedTuple):
-    """What ``steihaug`` found for each member."""
-
-    p: Tensor  # (*members, n), ||p|| <= delta
-    predicted: Tensor  # (*members,): decrease of the model, -(g'p + p'Bp / 2) >= 0
-    Bp: Tensor  # (*members, n)
-    boundary: Tensor  # (*members,) bool: ||p|| = delta
-    negative: Tensor  # (*members,) bool: a direction without curvature was followed to the boundary
-    iterations: Tensor  # (*members,) int64
-
-
-def steihaug(
-    product: Callable[[Tensor], Tensor],
-    g: Tensor,
-    delta: Tensor,
-    tol: float | Tensor,
-    max_iterations: int,
-    *,
-    floor: float = 1e-12,
-    early_exit: bool = True,
-) -> Truncated:
-    """Conjugate gradients from p = 0 until the residual is at most ``tol``, the boundary or negative curvature.
-
-    Args:
-        product: v -> B v, both (*members, n).
-        g: gradients (*members, n).
-        delta: radii (*members,).
-        tol: on ||g + B p||, absolute: a number or (*members,).
-        max_iterations: number of products at most; exactly that many without ``early_exit``.
-        floor: a direction of curvature d'Bd <= floor d'd is followed to the boundary.
-        early_exit: stop when every member has; it reads one flag from the device at each iteration.
-    """
-    p, r, d = torch.zeros_like(g), g, -g  # r = g + B p
-    rr = dot(r, r)
-    done = ~(rr.sqrt() > tol) | ~torch.isfinite(rr)
-    boundary, negative = torch.zeros_like(done), torch.zeros_like(done)
-    iterations = torch.zeros_like(rr, dtype=torch.int64)
-    for _ in range(max_iterations):
-        if early_exit and bool(done.all()):
-            break
-        Bd = product(d)
-        curvature = dot(d, Bd)
-        done = done | ~torch.isfinite(curvature)
-        flat = curvature <= floor * dot(d, d)
-        alpha = rr / torch.where(flat | done, 1.0, curvature)
-        leaves = ~done & (flat | (norm(p + col(alpha) * d) >= delta))
-        alpha = torch.where(leaves, _to_boundary(p, d, delta), alpha)
-        p = blend(done, p, p + col(alpha) * d)
-        r = blend(done, r, r + col(alpha) * Bd)
-        iterations = iterations + ~done
-        boundary, negative, done = boundary | leaves, negative | (leaves & flat), done | leaves
-        rr, before = dot(r, r), rr
-        done = done | ~(rr.sqrt() > tol)
-        d = blend(done, d, col(rr / torch.where(before > 0, before, 1.0)) * d - r)
-    return Truncated(p, -0.5 * dot(p, g + r), r - g, boundary, negative, iterations)
-
-
-def _to_boundary(p: Tensor, d: Tensor, delta: Tensor) -> Tensor:
-    """The positive tau with ||p + tau d|| = delta (*members,), for ||p|| <= delta; 0 where d is zero."""
-    a, half_b, c = dot(d, d), dot(p, d), dot(p, p) - delta * delta  # a tau^2 + 2 half_b tau + c = 0
-    c = c.clamp(max=0.0)  # p is inside
-    root = (half_b * half_b - a * c).clamp(min=0.0).sqrt()
-    ok = a > 0
-    # of the two forms, the one without cancellation
-    large = torch.where(half_b >= 0, half_b + root, 1.0)
-    forward = -c / torch.where(large > 0, large, 1.0)
-    backward = (root - half_b) / torch.where(ok, a, 1.0)
-    return torch.where(ok, torch.where(half_b >= 0, forward, backward), 0.0)
 
 
 def obs(basis: Eigenbasis, g: Tensor, delta: Tensor) -> Step:

@@ -24,7 +24,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from optimizers._base import Closure
+from optimizers._evaluation import Closure
 from optimizers._options import Common, Params, Rate, given
 from optimizers._vector import dot
 from optimizers.quasi_newton._engine import Online

@@ -4,7 +4,8 @@
     v_{k+1} = mu v_k + s,   w_{k+1} = w_k + v_{k+1},   y = g(w_{k+1}, X_{k+1}) - g1,   B from m pairs and gamma I
 
 The decrease is measured on X_k; the pair of a step is closed by the gradient of the next one, on another batch, so
-batches must be so large that their gradients differ little.
+batches must be so large that their gradients differ little. A batch whose gradient is exactly zero is passed over: the
+pair stays open, and the estimate goes on from the gradient before it.
 
 Source: Indrapriyadarsini, Mahboubi, Ninomiya, Kamio and Asai 2022.
 Differs: ared from the look-ahead point; refused steps give no pair (the authors' program pairs points that do not
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Params, Rate, given
-from optimizers._vector import blend, dot, norm
+from optimizers._vector import blend, dot, nonzero, norm
 from optimizers.quasi_newton._momentum import estimated
 from optimizers.quasi_newton._sr1 import LimitedSR1
 from optimizers.quasi_newton._trust import Region, TrustRegion
@@ -62,20 +63,24 @@ class OMoSR1(TrustRegion):
         memory, mu = self.memory, self.momentum()
         f_w, g = self.evaluate(w)
         finite = torch.isfinite(f_w) & torch.isfinite(dot(g, g))
+        told = nonzero(g)
         y = g - memory["g1"] + self.option("lam") * memory["s"]
-        self.count("n_accepted", self.matrix.update(self, memory["s"], y, memory["pending"] & finite))
-        g1 = estimated(memory, g, mu)
+        self.count("n_accepted", self.matrix.update(self, memory["s"], y, memory["pending"] & finite & told))
+        fresh = memory["fresh"] & ~told
+        g1 = estimated(memory, blend(told, g, memory["g_before"]), mu)
+        memory["fresh"].copy_(fresh)
         point = w + mu * memory["v"]
         f = self.loss(point) if self.option("ared") == "lookahead" else f_w
         step = self.matrix.subproblem(self, blend(finite, g1, 0.0), memory["delta"])
-        s = step.p
+        s = blend(told, step.p, 0.0)
+        tried = finite & nonzero(s)
         ratio = agreement(f, self.loss(point + s), step.predicted)
-        ok = finite & (ratio > self.option("eta"))
+        ok = tried & (ratio > self.option("eta"))
         delta = new_radius(memory["delta"], ratio, norm(s), self.option("radius"), largest=self.option("delta_max"))
-        memory["delta"].copy_(torch.where(finite, delta, memory["delta"]))
-        memory["s"].copy_(s)
-        memory["g1"].copy_(g1)
-        memory["pending"].copy_(ok)
-        self.count("n_rejected", finite & ~ok)
-        self.settle(ok, finite, mu, s, f)
+        memory["delta"].copy_(torch.where(tried, delta, memory["delta"]))
+        memory["s"].copy_(blend(told, s, memory["s"]))
+        memory["g1"].copy_(blend(told, g1, memory["g1"]))
+        memory["pending"].copy_(torch.where(told | ~finite, ok, memory["pending"]))
+        self.count("n_rejected", tried & ~ok)
+        self.settle(ok, finite & ~tried, ~finite, mu, s, f)
         return blend(ok, point + s, w)

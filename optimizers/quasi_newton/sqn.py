@@ -23,7 +23,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from optimizers._base import Closure
+from optimizers._evaluation import Closure
 from optimizers._options import Common, Params, Rate, given
 from optimizers._products import Differentiated
 from optimizers._vector import dot, unit
@@ -62,10 +62,10 @@ class SQN(QuasiNewton):
         memory, L = self.memory, int(self.option("L"))
         g = self.gradient(w)
         finite = torch.isfinite(dot(g, g))
-        p, ok = unit(self.matrix.times(self, g), self.option("normalize"))
+        s, ok = unit(self.matrix.times(self, g), self.option("normalize"), -self.schedule() * self.rate())
         memory["w_sum"].add_(w)
         self.forget(~(ok & finite))
-        w_new = self.stand_still(ok & finite, w - self.schedule() * self.rate() * p, w)
+        w_new = self.stand_still(ok & finite, w + s, w)
         if (self.k + 1) % L == 0:
             average = memory["w_sum"] / L
             memory["w_sum"].zero_()

@@ -4,7 +4,7 @@ x minimises q(x) = x'Ax / 2 - b'x, r = b - A x:
 alpha = r'z / d'Ad,  x += alpha d,  r -= alpha Ad,  z = M r,  beta = (r'z of the new r) / r'z,  d = z + beta d.
 
 ``cg`` has M = I, ``pcg`` any positive definite M near the inverse of A. Within a radius, with A definite or not:
-``quasi_newton._trust_region.steihaug``.
+``quasi_newton._steihaug``.
 
     A = lambda v: v @ H                       # symmetric, (n, n); or a Hessian product
     x = cg(A, b, rtol=1e-8).x

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers._base import Closure, VectorOptimizer
+from optimizers._base import VectorOptimizer
+from optimizers._evaluation import Closure
 from optimizers._options import require
 from optimizers._vector import col, dot
 from optimizers.second_order._jacobian import FORMS, jacobian, times, triangular

@@ -10,6 +10,9 @@ sigma <- sigma / 2 where ratio > eta2, sigma (1 + gamma1) / 2 where ratio >= eta
 The 3-norm depends on the basis of the complement, where B = gamma I: its first axis is along the rest of g, so that
 one number solves it. With gamma > 0 nothing moves along the others.
 
+Where s = 0 nothing was tried, and sigma and the pairs stay. A batch whose gradient is exactly zero (all of it masked, a
+dead layer) says nothing about the loss: then s = 0, but with ``full_batch`` also a saddle is left.
+
 Source: A. Ranganath, M. Singhal, R. F. Marcia, 2025. Differs: |x_i| as above keeps the step along negative curvature
 where a_i = 0, which 2 / (lambda_i + q_i) loses; the pair of a refused step counts until the next pair, which takes its
 place (kept for good such pairs, from far away, spoil B; left out, the next step is refused for the same reason); the
@@ -25,7 +28,7 @@ from torch import Tensor
 
 from optimizers._base import VectorOptimizer
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, norm
+from optimizers._vector import blend, col, nonzero, norm
 from optimizers.quasi_newton._lsr1 import (
     LSR1,
     Eigenbasis,
@@ -119,20 +122,21 @@ class ARCLSR1(VectorOptimizer):
         step = cubic_step(basis, g, sigma)
         step = rescaled(step, self.rate(), g, B.product, lambda p: cubic_term(basis, p, sigma))
         ok = torch.isfinite(f) & torch.isfinite(norm(g)) & torch.isfinite(norm(step.p))
-        s = blend(ok, step.p, 0.0)
+        s = blend(ok if self.option("full_batch") else ok & nonzero(g), step.p, 0.0)
         trial = w + s
         s = trial - w  # as it was rounded: near a solution that matters to the pair
+        tried = ok & nonzero(s)
         f_trial, g_trial = self.evaluate(trial)
         ratio = torch.where(torch.isfinite(norm(g_trial)), agreement(f, f_trial, step.predicted), -torch.inf)
-        accepted = ok & (ratio >= self.option("eta1"))
+        accepted = tried & (ratio >= self.option("eta1"))
         self.count("n_accepted", accepted)
-        self.count("n_rejected", ok & ~accepted)
+        self.count("n_rejected", tried & ~accepted)
         y = g_trial - g
-        learn = ok & pair_test(s.double(), y.double(), B.product(s.double()), self.option("r"))
+        learn = tried & pair_test(s.double(), y.double(), B.product(s.double()), self.option("r"))
         self._push(learn & accepted if self.option("pairs") == "accepted" else learn, s, y)
         memory["passing"].copy_(torch.where(learn, ~accepted, memory["passing"] & ~accepted))
         memory["valid"].logical_and_(ok.unsqueeze(-1))
-        sigma.copy_(torch.where(ok, self._next_sigma(sigma, ratio), sigma))
+        sigma.copy_(torch.where(tried, self._next_sigma(sigma, ratio), sigma))
         if self.option("full_batch"):
             memory["f"].copy_(torch.where(accepted, f_trial, f))
             memory["g"].copy_(blend(accepted, g_trial, g))

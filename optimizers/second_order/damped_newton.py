@@ -17,8 +17,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from optimizers._armijo import armijo_masked
 from optimizers._base import VectorOptimizer
-from optimizers._linesearch import armijo_masked
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._products import Differentiated, dense_hessian
 from optimizers._vector import blend, col, dot

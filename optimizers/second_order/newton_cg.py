@@ -19,8 +19,9 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import Common, Params, Rate, given, require
 from optimizers._products import Differentiated
-from optimizers._vector import blend, norm
-from optimizers.quasi_newton._trust_region import Truncated, rescaled, steihaug
+from optimizers._vector import blend, nonzero, norm
+from optimizers.quasi_newton._steihaug import Truncated, steihaug
+from optimizers.quasi_newton._trust_region import rescaled
 from optimizers.second_order._cg import superlinear
 from optimizers.second_order._curvature import reduction_ratio
 
@@ -77,7 +78,7 @@ class NewtonCG(VectorOptimizer):
         p, predicted, _ = rescaled(step, self.rate(), g, at.product)
         after = self.loss(w + p)
         ratio = reduction_ratio(at.loss, after, predicted)
-        moved = ok & (step.iterations > 0)  # where the gradient is zero there is nothing to judge
+        moved = ok & nonzero(p)  # a step of length zero leaves nothing to judge
         accepted = moved & (ratio > self.option("eta"))
         Delta, length = self.memory["Delta"], norm(step.p)
         smaller = torch.where(torch.isfinite(length) & (length > 0), 0.25 * length, 0.25 * Delta)

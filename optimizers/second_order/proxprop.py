@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from optimizers._base import Closure, takes_backward
+from optimizers._evaluation import Closure, takes_backward
 from optimizers._options import Params, checked, given, nearest, require
 from optimizers._vector import dense
 from optimizers.second_order._guarded import guarded_step

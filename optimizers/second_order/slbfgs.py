@@ -16,9 +16,9 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from optimizers._linesearch import armijo_masked
+from optimizers._armijo import armijo_masked
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, dot, norm
+from optimizers._vector import blend, col, dot, nonzero, norm
 from optimizers.second_order._sampling import Sampled, check_sampling
 
 __all__ = ["SLBFGS"]
@@ -90,6 +90,7 @@ class SLBFGS(Sampled):
         p = blend(dot(p, g) < 0, p, -g * rate)  # groups of very different lr may turn it uphill
         ok = torch.isfinite(f) & torch.isfinite(norm(g)) & torch.isfinite(norm(p))
         p = blend(ok, p, 0.0)
+        tried = ok & nonzero(p)
         noise = 10.0 * torch.finfo(f.dtype).eps * f.abs()
         found = armijo_masked(
             lambda a: self.loss(w + col(a) * p),
@@ -100,10 +101,10 @@ class SLBFGS(Sampled):
             max_trials=self.option("max_trials"),
             early_exit=not self.option("capturable"),
         )
-        accepted = ok & found.ok
+        accepted = tried & found.ok
         self.count("n_accepted", accepted)
-        self.count("n_rejected", ok & ~accepted)
-        alpha.copy_(torch.where(ok, torch.where(accepted, found.alpha, 0.5), alpha))
+        self.count("n_rejected", tried & ~accepted)
+        alpha.copy_(torch.where(tried, torch.where(accepted, found.alpha, 0.5), alpha))
         return self.stand_still(ok, blend(accepted, w + col(found.alpha) * p, w), w)
 
 

@@ -2,7 +2,7 @@
 
 s_i = r x_i,  y_i = Hessian s_i,  kept where |s_i'u_i| > eps ||s_i|| ||u_i||,  u_i = y_i - B_i s_i
 B from gamma I by the kept pairs;  p = argmin g'p + p'Bp / 2 over ||p|| <= delta, by Steihaug's conjugate gradients
-ratio = (E(w) - E(w + p)) / (predicted decrease);  w <- w + p where ratio > eta;  delta by ``rule``
+ratio = (E(w) - E(w + p)) / (predicted decrease);  w <- w + p where ratio > eta;  delta by ``rule``, where p is not zero
 
 With gamma = 0 and exact products B = H S (S'H S)^-1 S'H, and B = H where m reaches the number of weights.
 
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, norm
+from optimizers._vector import blend, nonzero, norm
 from optimizers.quasi_newton._lsr1 import lsr1
-from optimizers.quasi_newton._trust_region import agreement, new_radius, rescaled, steihaug
+from optimizers.quasi_newton._steihaug import steihaug
+from optimizers.quasi_newton._trust_region import agreement, new_radius, rescaled
 from optimizers.second_order._sampling import Sampled, check_sampling
 
 __all__ = ["SLSR1"]
@@ -97,11 +98,12 @@ class SLSR1(Sampled):
         step = rescaled(inside, self.rate(), g, B.product)
         ok = ok & torch.isfinite(norm(step.p))
         p = blend(ok, step.p, 0.0)
+        tried = ok & nonzero(p)
         trial = w + p
         ratio = agreement(f, self.loss(trial), step.predicted)
-        accepted = ok & (ratio > self.option("eta"))
+        accepted = tried & (ratio > self.option("eta"))
         self.count("n_accepted", accepted)
-        self.count("n_rejected", ok & ~accepted)
+        self.count("n_rejected", tried & ~accepted)
         radius = new_radius(delta, ratio, norm(p), self.option("rule"), largest=self.option("delta_max"))
-        delta.copy_(torch.where(ok, radius, delta))
+        delta.copy_(torch.where(tried, radius, delta))
         return self.stand_still(ok, blend(accepted, trial, w), w)
