@@ -81,7 +81,9 @@ def test_the_switch_changes_what_is_read_and_not_the_steps(name):
 @pytest.mark.parametrize("schedule", ["rsqrt", "robbins-monro", "constant"])
 def test_a_schedule_on_the_device_is_the_schedule(name, dtype, schedule):
     toy = Toy(name, [0, 1, 2], dtype=dtype)
-    plain, ticked = (toy.make(schedule=schedule, **options(name)) for _ in range(2))
+    # a tensor, as graphs need it: torch divides a number by a tensor in two roundings, a tensor in one
+    rates = [torch.tensor([0.1, 0.05, 0.2], dtype=dtype) for _ in range(2)]
+    plain, ticked = (toy.make(schedule=schedule, lr=lr, **options(name)) for lr in rates)
     for _ in range(6):
         ticked.tick()
         run(toy, plain, 1)
