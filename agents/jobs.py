@@ -45,14 +45,16 @@ class Job:
     stop_at_bound: bool = False
     checkpoint_seconds: float = 300.0
     device: str = "cpu"
+    graphs: str = "auto"
+    """whether moves and updates become CUDA graphs: auto, on or off"""
     tensorboard: bool = False
 
     def run(self, parent: int | None = None) -> list[dict[str, Any]]:
         """Run it here, or go on with it."""
         return run_members(
             self.members, self.config, self.folder, stop_at_bound=self.stop_at_bound, device=self.device,
-            checkpoint_seconds=self.checkpoint_seconds, task=self.task, label=self.label, parent=parent,
-            tensorboard=self.tensorboard,
+            graphs=self.graphs, checkpoint_seconds=self.checkpoint_seconds, task=self.task, label=self.label,
+            parent=parent, tensorboard=self.tensorboard,
         )  # fmt: skip
 
     def rows(self) -> list[dict[str, Any]] | None:

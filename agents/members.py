@@ -35,6 +35,7 @@ import torch
 from agents import records
 from agents.allocator import keep_freed_memory
 from agents.config import TrainConfig
+from agents.graphs import use_graphs
 from agents.memory import check_device
 from agents.networks import StackedMLP
 from agents.population import CURVES, Population
@@ -65,6 +66,7 @@ def run_members(
     stop_at_bound: bool = False,
     checkpoint_seconds: float = 300.0,
     device: str = "cpu",
+    graphs: str = "auto",
     task: str = "routing",
     label: str | None = None,
     parent: int | None = None,
@@ -79,6 +81,7 @@ def run_members(
         stop_at_bound: whether a member ends at its proven bound.
         checkpoint_seconds: time between checkpoints.
         device: where the population lies.
+        graphs: see ``use_graphs``.
         task, label: of the rows; no label for the optimizer's name.
         parent: a process whose end ends this run too.
         tensorboard: whether curves are written.
@@ -88,16 +91,19 @@ def run_members(
 
     Raises:
         Interrupted: by SIGINT or SIGTERM; the checkpoint is written.
-        ValueError: the checkpoint or the rows of the folder are of other members or settings.
+        ValueError: the checkpoint or the rows of the folder are of other members or settings; graphs that cannot be.
     """
     check_device(device)
+    with_graphs = use_graphs(graphs, config, device)
     torch.set_num_threads(1)  # the matrices are tiny; more threads only wait for each other
     keep_freed_memory()
     with alone(folder):
         if (done := finished(folder, members, config)) is not None:
             (folder / "checkpoint.pt").unlink(missing_ok=True)  # of a run that was killed between the two
             return done
-        run = _Run(members, config, folder, stop_at_bound, device, task, label or config.optimizer, tensorboard)
+        run = _Run(
+            members, config, folder, stop_at_bound, device, with_graphs, task, label or config.optimizer, tensorboard
+        )
         with asked_to_stop() as asked, run:
             return run.to_the_end(checkpoint_seconds, lambda: asked() or (parent not in (None, os.getppid())))
 
@@ -129,9 +135,9 @@ def same_settings(settings: dict[str, Any], config: TrainConfig) -> bool:
 class _Run:
     def __init__(
         self, members: Sequence[Member], config: TrainConfig, folder: Path, stop_at_bound: bool, device: str,
-        task: str, label: str, tensorboard: bool,
+        graphs: bool, task: str, label: str, tensorboard: bool,
     ) -> None:  # fmt: skip
-        self.members, self.config, self.folder, self.device = members, config, folder, device
+        self.members, self.config, self.folder, self.device, self.graphs = members, config, folder, device, graphs
         self.stop_at_bound, self.task, self.label = stop_at_bound, task, label
         self.settings = {n: v for n, v in dataclasses.asdict(config).items() if n not in NOT_OF_MEMBERS}
         self.rows: dict[int, dict[str, Any]] = {}
@@ -181,7 +187,7 @@ class _Run:
             raise ValueError("a learning rate of each member, or of none")
         made = Population(
             [one.problem for one in chosen], self.config, [one.seed for one in chosen],
-            learning_rates=None if None in rates else rates, device=self.device,  # type: ignore[arg-type]
+            learning_rates=None if None in rates else rates, device=self.device, graphs=self.graphs,  # type: ignore[arg-type]
         )  # fmt: skip
         if state is not None:
             made.load_state_dict(state["population"] | {"history": json.loads(state["plain"])["history"]})

@@ -9,6 +9,7 @@ before a member can end two passes: at least once in ``stride`` moves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ import optimizers
 from agents.config import TrainConfig
 from agents.demonstrations import demonstration_rows
 from agents.draws import Draws
+from agents.graphs import Graphs, OnDevice
 from agents.networks import StackedMLP
 from agents.replay import Batch, Replay
 from agents.td import choose, double_dqn_target, td_loss
@@ -43,9 +45,11 @@ class Population:
         learning_rates: one a member; None for the config's.
         device: where everything lies.
         dtype: of networks and replay.
+        graphs: whether moves and updates become CUDA graphs, which changes no number; see ``use_graphs``.
 
     Raises:
-        ValueError: an optimizer that has no form for populations, or numbers of arguments that differ.
+        ValueError: an optimizer that has no form for populations, graphs without CUDA, or numbers of arguments that
+            differ.
     """
 
     def __init__(
@@ -57,11 +61,13 @@ class Population:
         learning_rates: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        graphs: bool = False,
     ) -> None:
         many = len(problems)
         if len(seeds) != many or (learning_rates is not None and len(learning_rates) != many):
             raise ValueError(f"{many} problems, {len(seeds)} seeds: one of each a member")
         self.config, self.seeds, self.device = config, list(seeds), torch.device(device)
+        self.graphs = Graphs(OnDevice(self.device), lambda: vars(self)["optimizer"].memory) if graphs else None
         self.env = TensorRouting(problems, device=device, **config.env_options())
         self.env.begin()
         entries = self.env.obs.shape[1]
@@ -121,13 +127,29 @@ class Population:
     def advance(self) -> None:
         """One move of every member, and an update where one is due."""
         config = self.config
-        self._play(self.moves < config.learning_starts)
+        warming_up = self.moves < config.learning_starts
+        moves_target = config.target_connections is None and (self.moves + 1) % config.target_every == 0
+        play = partial(self._play, warming_up, moves_target)
+        if self.graphs is None:
+            play()
+        else:
+            self.graphs.run(("move", warming_up, moves_target), play)
         self.moves += 1
         if self.moves > config.learning_starts and self.moves % config.train_every == 0:
             for _ in range(config.updates):
-                self._learn()
+                self._update()
 
-    def _play(self, warming_up: bool) -> None:
+    def _update(self) -> None:
+        if self.graphs is None:
+            self._learn()
+        else:
+            optimizer: Any = self.optimizer
+            optimizer.tick()
+            self.graphs.run(("update", optimizer.coming()), self._learn)
+        self.updates += 1
+
+    def _play(self, warming_up: bool, moves_target: bool) -> None:
+        # what is decided on the host in here and in ``_learn`` is decided by the kind of work: see ``agents.graphs``
         config, env = self.config, self.env
         coins = self.draws.uniform(2)
         explore = coins[:, 0] < (1.0 if warming_up else self.epsilon())
@@ -139,7 +161,10 @@ class Population:
         next_obs = torch.where(ended[:, None], env.final, env.obs)
         next_mask = torch.where(ended[:, None], env.final_mask, env.mask)
         self.replay.add(seen, moves, env.gains * config.reward_scale, next_obs, next_mask, made, ended)
-        self._move_target(ended)
+        if config.target_connections is not None:
+            self._move_targets_due(ended, config.target_connections)
+        elif moves_target:
+            torch._foreach_lerp_(self.target, self.net.params, config.tau)
 
     def epsilon(self) -> Tensor:
         """Share of random moves of each member, (members,)."""
@@ -149,19 +174,14 @@ class Population:
         share = (self.progress() / config.epsilon_fraction).clamp_(max=1.0)
         return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * share
 
-    def _move_target(self, ended: Tensor) -> None:
-        """Move target networks by tau: of all members after so many moves, or of each after so many connections."""
-        config = self.config
-        if config.target_connections is None:
-            if (self.moves + 1) % config.target_every == 0:
-                torch._foreach_lerp_(self.target, self.net.params, config.tau)
-            return
-        before = self.connections // config.target_connections
+    def _move_targets_due(self, ended: Tensor, every: int) -> None:
+        """Move the target network by tau of each member that has ended so many connections more."""
+        before = self.connections // every
         self.connections.add_(ended)
-        due = self.connections // config.target_connections > before
+        due = self.connections // every > before
         if self.device.type == "cpu" and not bool(due.any()):  # a reading of the device that costs nothing here
             return
-        share = due.to(self.first_rates.dtype).mul_(config.tau)[:, None, None]
+        share = due.to(self.first_rates.dtype).mul_(self.config.tau)[:, None, None]
         for old, new in zip(self.target, self.net.params, strict=True):
             old.lerp_(new, share)
 
@@ -181,7 +201,6 @@ class Population:
             self.replay.learn_priorities(batch.places, found - target)
         step: Callable[[Any], Any] = self.optimizer.step
         step(self.closure(batch, target))
-        self.updates += 1
 
     def closure(self, batch: Batch, target: Tensor) -> Callable[..., Tensor]:
         """Losses (members,) on one batch, whose target stays; back-propagates their sum and clips each gradient."""
@@ -206,6 +225,8 @@ class Population:
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the members; what the others were is forgotten."""
+        if self.graphs is not None:
+            self.graphs.forget()
         at = torch.tensor(list(places), dtype=torch.int64, device=self.device)
         self.env.keep(at)
         before = self.net.params
@@ -230,6 +251,8 @@ class Population:
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what ``state_dict`` gave to a population of the same members."""
+        if self.graphs is not None:
+            self.graphs.forget()
         for own, one in zip([*self.net.params, *self.target], [*state["params"], *state["target"]], strict=True):
             own.copy_(one)
         self.optimizer.load_state_dict(state["optimizer"])

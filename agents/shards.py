@@ -18,6 +18,7 @@ from typing import Any
 
 from agents import records
 from agents.config import TrainConfig, problem_of
+from agents.graphs import use_graphs
 from agents.jobs import Job, run_jobs
 from agents.members import Member
 from agents.memory import check_device, check_memory
@@ -73,6 +74,7 @@ def train_population(
     engine: str = "local",
     address: str | None = None,
     device: str = "cpu",
+    graphs: str = "auto",
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Train one agent a netlist, seed and learning rate, or go on where the folder stands.
@@ -81,11 +83,13 @@ def train_population(
         The rows, also in ``rows.jsonl``; routes are in ``routes/``.
 
     Raises:
-        ValueError: the folder is of other settings, the population does not fit into memory, or a value has no sense.
+        ValueError: the folder is of other settings, the population does not fit into memory, graphs cannot be, or a
+            value has no sense.
     """
     _check(config, seeds, learning_rates, processes, shard)
     if address is None:  # a cluster has devices and memory of its own
         check_device(device)
+    use_graphs(graphs, config, device)
     netlists = read_netlists(names)
     asked = json.loads(
         json.dumps(
@@ -114,7 +118,8 @@ def train_population(
     for part in parts(members, processes, shard):
         chosen = tuple(members[place] for place in part)
         jobs.append(Job(folder / f"shard-{len(jobs)}", chosen, config, stop_at_bound=bounds, device=device,
-                        checkpoint_seconds=config.checkpoint_seconds, tensorboard=config.tensorboard))  # fmt: skip
+                        graphs=graphs, checkpoint_seconds=config.checkpoint_seconds,
+                        tensorboard=config.tensorboard))  # fmt: skip
     found = run_jobs(jobs, processes=processes, engine=engine, address=address, quiet=quiet)
     places = [place for part in parts(members, processes, shard) for place in part]
     rows: list[dict[str, Any]] = [{}] * len(members)

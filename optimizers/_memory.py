@@ -54,6 +54,16 @@ class Remembering(Grouped):
         """Steps made."""
         return int(self.memory.get("k", 0))
 
+    def coming(self) -> str:
+        """The kind of the next step; steps of one kind do the same with the same tensors, so each is one CUDA graph.
+
+        "start" comes once and makes the memory; see "CUDA graphs" in docs/optimizers.md.
+        """
+        return "plain" if self.k else "start"
+
+    def tick(self) -> None:
+        """Write what the next step takes from the host to where a captured step reads it: before each replay."""
+
     def counters(self) -> dict[str, Any]:
         """Steps, evaluations, and pairs or steps accepted and rejected, resets, non-finite evaluations so far.
 

@@ -45,6 +45,8 @@ class Arguments:
     """of the Ray cluster; none starts one here"""
     device: str = "cpu"
     """cpu or cuda"""
+    graphs: str = "auto"
+    """whether moves and updates become CUDA graphs, which changes no result: auto, on or off"""
     preset: str | None = None
     """settings to start from: published or best"""
     quiet: bool = False
@@ -59,7 +61,7 @@ def main() -> int:
         rows = train_population(
             asked.netlists, asked.config, asked.folder, seeds=asked.seeds, learning_rates=asked.learning_rates,
             processes=asked.processes, shard=asked.shard, bounds=asked.bounds, engine=asked.engine,
-            address=asked.address, device=asked.device, quiet=asked.quiet,
+            address=asked.address, device=asked.device, graphs=asked.graphs, quiet=asked.quiet,
         )  # fmt: skip
     except (ValueError, TypeError, OSError, JobError) as error:
         print(f"error: {error}", file=sys.stderr)

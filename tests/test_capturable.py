@@ -3,25 +3,16 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from training import METHODS, Toy, has, in_populations, run, stochastic, weights
+from training import METHODS, Toy, has, in_populations, run, weights
 
 from optimizers import pick
-from optimizers.first_order._elementwise import Elementwise
-from optimizers.quasi_newton._engine import Online
+from optimizers.capturing import obstacle
 from optimizers.quasi_newton._fisher import Fisher
-from optimizers.quasi_newton._trust import TrustRegion
 
 AGGREGATED = 5  # plain steps, the first aggregation and one more
 PLAIN = 2
 SWITCHED = has("capturable")  # full-batch methods, on request
-STOCHASTIC = [
-    name
-    for name in METHODS
-    if issubclass(pick(name), (Elementwise, Online, Fisher))
-    or (issubclass(pick(name), TrustRegion) and stochastic(name))
-]
-# what draws on the host cannot be captured
-CAPTURABLE = sorted({*SWITCHED, *STOCHASTIC} - {name for name in METHODS if "seed" in pick(name).options()})
+CAPTURABLE = [name for name in METHODS if obstacle(name, {"capturable": True} if name in SWITCHED else {}) is None]
 
 
 def options(name):
@@ -85,9 +76,19 @@ def test_the_switch_changes_what_is_read_and_not_the_steps(name):
     )
 
 
-def kinds(optimizer):
-    """Names of the next step: steps of one name are one graph."""
-    return optimizer.coming() if isinstance(optimizer, Fisher) else ("start" if optimizer.k == 0 else "plain")
+@pytest.mark.parametrize("name", [name for name in CAPTURABLE if "schedule" in pick(name).options()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("schedule", ["rsqrt", "robbins-monro", "constant"])
+def test_a_schedule_on_the_device_is_the_schedule(name, dtype, schedule):
+    toy = Toy(name, [0, 1, 2], dtype=dtype)
+    # a tensor, as graphs need it: torch divides a number by a tensor in two roundings, a tensor in one
+    rates = [torch.tensor([0.1, 0.05, 0.2], dtype=dtype) for _ in range(2)]
+    plain, ticked = (toy.make(schedule=schedule, lr=lr, **options(name)) for lr in rates)
+    for _ in range(6):
+        ticked.tick()
+        run(toy, plain, 1)
+        run(toy, ticked, 1)
+        assert torch.equal(weights(plain), weights(ticked))
 
 
 @pytest.mark.gpu
@@ -95,14 +96,14 @@ def kinds(optimizer):
 @CASES
 def test_a_cuda_graph_repeats_the_steps(name, which):
     """Each kind of step is captured once and replayed; host counters are moved on by hand."""
-    still = {"schedule": "constant"} if "schedule" in pick(name).options() else {}
     toy = Toy(name, which, device="cuda")
-    plain, captured = (toy.make(**options(name), **still) for _ in range(2))
+    plain, captured = (toy.make(**options(name)) for _ in range(2))
     stream = torch.cuda.Stream()
     graphs = {}
     for _ in range(20):
         run(toy, plain, 1)
-        kind = kinds(captured)
+        captured.tick()
+        kind = captured.coming()
         if kind in ("start", "first"):
             run(toy, captured, 1)
             continue

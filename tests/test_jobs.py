@@ -339,6 +339,8 @@ def test_the_script_gives_each_learning_rate_an_agent(files, tmp_path, monkeypat
         (["published:1", "--optimizer", "torch.adam"], "take 'adam'"),
         (["published:1", "--device", "cuda"], "device 'cuda': torch sees no CUDA device; take cpu"),
         (["published:1", "--engine", "slurm"], "engine 'slurm' is none of local, ray"),
+        (["published:1", "--graphs", "on"], "graphs 'on': device 'cpu' has no CUDA graphs; take auto or off"),
+        (["published:1", "--graphs", "yes"], "graphs 'yes' is none of auto, on, off"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_cause(arguments, named, tmp_path, monkeypatch, capsys):

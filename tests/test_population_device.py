@@ -1,8 +1,13 @@
-"""A move and an update of a population read nothing from the device: under fake tensors, which hold no data."""
+"""A move and an update of a population read nothing from the device: under fake tensors, which hold no data.
+
+Nor do they take anything from the host: on torch's device ``meta``, which is another than the host.
+"""
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from agents.config import TrainConfig
 from agents.population import Population, make_population_optimizer
@@ -65,4 +70,51 @@ def test_a_reading_would_be_noticed():
     found = population(mode)
     found.device = torch.device("cpu")
     with mode, pytest.raises(DataDependentOutputException):
+        found.advance()
+
+
+class NothingOfTheHost(TorchDispatchMode):
+    """Operations take and make tensors of the device ``meta`` alone, once ``strict``."""
+
+    strict = False
+
+    def from_tensor(self, one):
+        return one.to("meta")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.check(func, args, kwargs)
+        out = func(*args, **kwargs or {})
+        self.check(func, out)
+        return out
+
+    def check(self, func, *things):
+        tensors = [one for one in tree_leaves(things) if isinstance(one, torch.Tensor)]
+        if self.strict and any(one.device.type != "meta" for one in tensors):
+            raise AssertionError(f"{func} has to do with the host")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "olnaq", "olmoq", "asnaq", "adaqn"])
+@pytest.mark.parametrize("changes", [{}, {"n_step": 3, "priority": 0.6, "dueling": True, "target_connections": None}])
+def test_moves_and_updates_after_the_first_take_nothing_from_the_host(optimizer, changes):
+    mode = NothingOfTheHost()
+    found = population(mode, optimizer=optimizer, **changes)
+    with mode:
+        for _ in range(4):
+            found.advance()
+        mode.strict = True
+        for _ in range(8):
+            found.optimizer.tick()
+            found.advance()
+    assert found.updates == 10
+
+
+def test_a_tensor_of_the_host_would_be_noticed():
+    mode = NothingOfTheHost()
+    found = population(mode)
+    with mode:
+        for _ in range(4):
+            found.advance()
+    found.target[0] = torch.zeros_like(found.target[0], device="cpu")
+    mode.strict = True
+    with mode, pytest.raises(AssertionError, match="has to do with the host"):
         found.advance()

@@ -89,6 +89,8 @@ class QuasiNewton(VectorOptimizer):
     matrix: ClassVar[Matrix]
     choices_h0: ClassVar[tuple[str, ...]] = ("newest", "mean", "identity")
     pair_rule: ClassVar[Any] = plain
+    factor: Tensor | None = None
+    """of lr at the next step, on the device, once ``tick`` was called"""
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         check_numbers(defaults, RULES)
@@ -107,13 +109,29 @@ class QuasiNewton(VectorOptimizer):
         mu = self.option("mu")
         return col(mu) if isinstance(mu, Tensor) and mu.ndim else mu
 
-    def schedule(self) -> float:
+    def schedule(self) -> float | Tensor:
         """The factor of lr at this step, by the options ``schedule`` and ``tau``."""
+        if self.option("schedule") == "constant":
+            return 1.0
+        if self.factor is not None:
+            return self.factor
+        if self.layout.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("a captured step cannot count: call tick() before it and before each replay")
+        return self.scheduled()
+
+    def tick(self) -> None:
+        """Write the schedule's factor to the device; from then on steps take it from there: call this before each."""
+        if self.param_groups[0].get("schedule", "constant") == "constant":
+            return
+        if self.factor is None:
+            self.factor = torch.zeros((), dtype=torch.float64, device=self.layout.device)  # rounds like a number
+        self.factor.fill_(self.scheduled())
+
+    def scheduled(self) -> float:
+        """The schedule's factor at step k, counted from 0."""
         k, rule = self.k, self.option("schedule")
         if rule == "constant":
             return 1.0
-        if self.layout.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise RuntimeError("a captured step cannot count: give schedule='constant' and a tensor lr that you change")
         if rule == "rsqrt":
             return float((k + 1) ** -0.5)
         tau = self.option("tau")
