@@ -45,7 +45,7 @@ class Job:
     stop_at_bound: bool = False
     checkpoint_seconds: float = 300.0
     device: str = "cpu"
-    graphs: str = "auto"
+    graphs: str = "off"
     """whether moves and updates become CUDA graphs: auto, on or off"""
     tensorboard: bool = False
 

@@ -66,7 +66,7 @@ def run_members(
     stop_at_bound: bool = False,
     checkpoint_seconds: float = 300.0,
     device: str = "cpu",
-    graphs: str = "auto",
+    graphs: str = "off",
     task: str = "routing",
     label: str | None = None,
     parent: int | None = None,

@@ -74,7 +74,7 @@ def train_population(
     engine: str = "local",
     address: str | None = None,
     device: str = "cpu",
-    graphs: str = "auto",
+    graphs: str = "off",
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Train one agent a netlist, seed and learning rate, or go on where the folder stands.

@@ -45,8 +45,9 @@ class Arguments:
     """of the Ray cluster; none starts one here"""
     device: str = "cpu"
     """cpu or cuda"""
-    graphs: str = "auto"
-    """whether moves and updates become CUDA graphs, which changes no result: auto, on or off"""
+    graphs: str = "off"
+    """whether moves and updates become CUDA graphs: on, auto for wherever that is possible, or off, the default until
+    they have run on a GPU"""
     preset: str | None = None
     """settings to start from: published or best"""
     quiet: bool = False
