@@ -684,7 +684,7 @@ RATES = {
 # adaQN takes long and oMoQ less momentum; SR1 needs few steps; oMoSR1's pairs compare two batches, which must be large
 DESCENTS = {
     "adaqn": {"steps": 3000},
-    "omoq": {"steps": 2000, "mu": 0.2},
+    "omoq": {"steps": 4000, "mu": 0.1},
     "osr1": {"steps": 200},
     "osr1n": {"steps": 2000},
     "omosr1": {"steps": 300, "size": 0.01},
