@@ -212,6 +212,8 @@ def test_arms_are_paired_within_a_preset_and_across():
     assert tables.pairs(labels) == [("published-asnaq", "published-adam"), ("best-adam", "published-adam")]
     assert len(tables.pairs([f"x-{k}" for k in range(4)])) == 6
     assert tables.pairs([f"x-{k}" for k in range(5)]) == [(f"x-{k}", "x-0") for k in range(1, 5)]
+    many = ["x-adadelta", "x-adam", "x-nag", "x-sgd", "x-sqn"]
+    assert tables.pairs(many) == [(label, "x-adam") for label in many if label != "x-adam"]
 
 
 def test_an_ablation_says_what_changed_and_by_how_much():

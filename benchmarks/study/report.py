@@ -107,9 +107,11 @@ def _published_form(arms: Arms, routers: Routers) -> list[str]:
     parts.append(_prose(
         """One agent a netlist and arm. Reward of the best pass, its number, and its wirelength, or how many connections
         it made where not all. In the line of means stands the wirelength minus A*'s over the fully routed netlists, and
-        how many these are; published are 15 other netlists of the same generator."""
+        how many these are; published are 15 other netlists of the same generator. Arms of fewer netlists stand in the
+        tables below alone."""
     ))  # fmt: skip
-    for group in _groups(list(arms)):
+    whole = [label for label in arms if all(line[label] is not None for line in lines)]
+    for group in _groups(whole):
         heads = ["netlist", "A*", "bound", *(head for label in group for head in (f"`{label}`: reward", *COLUMNS[1:]))]
         parts.append(markdown_table(_published_lines(lines, group, routers), heads))
     return parts

@@ -229,14 +229,18 @@ def first_netlists(arms: Arms, routers: Routers, count: int = 15) -> list[dict[s
 def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
     """The pairs of arms to compare: of the same preset, and the same optimizer with two presets.
 
-    Of a preset with more than four arms each is compared with the first.
+    Of a preset with more than four arms each is compared with the one of Adam, or without that with the first.
     """
     presets: dict[str, list[str]] = {}
     for label in labels:
         presets.setdefault(label.partition("-")[0], []).append(label)
     found = []
-    for mine in presets.values():
-        found += [(b, a) for a, b in combinations(mine, 2) if len(mine) <= 4 or a == mine[0]]
+    for preset, mine in presets.items():
+        if len(mine) <= 4:
+            found += [(b, a) for a, b in combinations(mine, 2)]
+            continue
+        base = f"{preset}-adam" if f"{preset}-adam" in mine else mine[0]
+        found += [(label, base) for label in mine if label != base]
     for first, second in combinations(presets, 2):
         found += [(b, a) for a in presets[first] for b in presets[second] if a.partition("-")[2] == b.partition("-")[2]]
     return found

@@ -6,8 +6,10 @@ gradient's norm is at most 1e-6, or after 100,000 steps.
 
 Source: Indrapriyadarsini et al., ICMLA 2018, example 1.
 Differs: where the points lie and what the settings of Adam, RMSprop and AdaGrad were is not known; here the points are
-evenly spaced and the settings are defaults of TensorFlow (rates 1e-3, 1e-3 and 1e-2), which the published runs used.
-Methods named "-again" descend three times within a trial's steps, and what counts is the lowest loss; see mNAQ.
+evenly spaced, rates and decays are defaults of TensorFlow (rates 1e-3, 1e-3 and 1e-2), which the published runs used,
+and eps is torch's. Methods named "-tuned" have the rate that `benchmarks.task_tuning` found: the least mean E of nine
+rates, each 10^(1/2) apart, after 30,000 steps on three seeds of their own. Methods named "-again" descend three times
+within a trial's steps, and what counts is the lowest loss; see mNAQ.
 """
 
 from __future__ import annotations
