@@ -366,7 +366,8 @@ def lines_of(text, start):
 
 def test_the_section_has_our_numbers_beside_the_published_ones(results):
     text = report.section(results)
-    assert lines_of(text, "| `a` ") == ["| `a` | 110 | 100 | 172 | 3 | 115 |", "| `a` | 110 | 100 | 182 | 1 | 104 |"]
+    lines = lines_of(text, "| `a` ")
+    assert lines == ["| `a` | 110 | 100 | 172 | 3 | 115 |"], "the arm of fewer netlists is left out"
     assert lines_of(text, "| `b` ")[0] == "| `b` | 210 | 200 | 61 | 2 | 1 of 2 |"
     assert lines_of(text, "| published mean") == ["| published mean | - | - | 4562 | 368 | -2.2 (10 of 15) |"]
     assert lines_of(text, "| published, Adam | 15") == [
