@@ -19,8 +19,8 @@ AUTO = "auto"
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def chosen_data(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options whose ``data`` names a data set that is there.
+def chosen_data(options: Mapping[str, Any], *order: str) -> dict[str, Any]:
+    """Options whose ``data`` names a data set that is there; ``order`` is where ``auto`` looks instead of everywhere.
 
     Raises:
         ValueError: there is no such data set; the text names the nearest.
@@ -28,7 +28,7 @@ def chosen_data(options: Mapping[str, Any]) -> dict[str, Any]:
         ModuleNotFoundError: the digits need scikit-learn.
     """
     name = options["data"]
-    name = first_available() if name == AUTO else name
+    name = first_available(*order) if name == AUTO else name
     if not available(name):
         load(name)  # raises with the reason
     return {**options, "data": name}

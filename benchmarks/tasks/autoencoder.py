@@ -31,7 +31,6 @@ from torch.nn import functional
 from benchmarks.bases.images import AUTO, chosen_data, images
 from benchmarks.bases.lone_report import by_method, cost_table, draw_metrics, draw_times, said_at, wins
 from benchmarks.bases.lone_task import Lone, LoneTask
-from benchmarks.datasets import first_available
 from benchmarks.harness.experiment import Size
 from benchmarks.harness.race import Method
 from benchmarks.reporting.pictures import save
@@ -96,11 +95,9 @@ class Autoencoder(LoneTask):
             FileNotFoundError: the data set was not fetched; the text names the command.
         """
         found = super().chosen(options)
-        if found["data"] == AUTO:
-            found["data"] = first_available(*GREY)
-        if found["data"] not in GREY:
+        if found["data"] not in (AUTO, *GREY):
             raise ValueError(f"data {found['data']!r}{nearest(found['data'], GREY)} is none of auto, {', '.join(GREY)}")
-        return chosen_data(found)
+        return chosen_data(found, *GREY)
 
     def module(self) -> nn.Module:
         """Encoder and decoder."""

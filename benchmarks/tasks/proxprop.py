@@ -33,7 +33,6 @@ from benchmarks.bases.images import AUTO, chosen_data, images
 from benchmarks.bases.lone_report import by_method, cost_table, draw_metrics, draw_times, said_at, wins
 from benchmarks.bases.lone_task import Lone, LoneTask
 from benchmarks.bases.module_task import ModuleTask
-from benchmarks.datasets import first_available
 from benchmarks.harness.experiment import Size
 from benchmarks.harness.race import Method
 
@@ -112,10 +111,7 @@ class ProxPropRace(LoneTask):
             ValueError: no such option or data set; the text names the nearest.
             FileNotFoundError: the data set was not fetched; the text names the command.
         """
-        found = super().chosen(options)
-        if found["data"] == AUTO:
-            found["data"] = first_available("cifar10", "fashion-mnist", "mnist", "digits")
-        return chosen_data(found)
+        return chosen_data(super().chosen(options), "cifar10", "fashion-mnist", "mnist", "digits")
 
     def module(self) -> nn.Module:
         """The network."""

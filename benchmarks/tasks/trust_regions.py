@@ -28,7 +28,6 @@ from torch.nn import functional
 from benchmarks.bases.images import AUTO, chosen_data, images
 from benchmarks.bases.lone_report import cost_table, draw_metrics, draw_times, said_at, wins
 from benchmarks.bases.lone_task import Lone, LoneTask
-from benchmarks.datasets import first_available
 from benchmarks.harness.experiment import Size
 from benchmarks.harness.race import Method
 
@@ -87,10 +86,7 @@ class TrustRegions(LoneTask):
             ValueError: no such option or data set; the text names the nearest.
             FileNotFoundError: the data set was not fetched; the text names the command.
         """
-        found = super().chosen(options)
-        if found["data"] == AUTO:
-            found["data"] = first_available("fashion-mnist", "mnist", "digits")
-        return chosen_data(found)
+        return chosen_data(super().chosen(options), "fashion-mnist", "mnist", "digits")
 
     def module(self) -> nn.Module:
         """The network."""
