@@ -75,13 +75,19 @@ class Experiment(ABC):
         """The methods that are run if none are named."""
 
     @classmethod
-    @abstractmethod
     def check(cls, label: str) -> None:
-        """Whether there is such a method.
+        """Whether there is such a method; one of ``labels``, where an experiment has no others.
 
         Raises:
             ValueError: there is none; the text names the nearest.
         """
+        if label not in (there := cls.labels()):
+            raise cls.unknown(label, there)
+
+    @classmethod
+    def unknown(cls, label: str, there: Sequence[str]) -> ValueError:
+        """The error of a label that is none of ``there``."""
+        return ValueError(f"{cls.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
 
     @classmethod
     def chosen(cls, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ import optimizers
 from agents import records
 from benchmarks.harness.experiment import Experiment, Size
 from optimizers.members import keep_members
-from routing_env.plugins import nearest
 
 __all__ = ["Method", "Task", "numbers", "run"]
 
@@ -136,8 +135,7 @@ class Task(Experiment):
             return cls.methods[label]
         if label in optimizers.names():
             return Method(label)
-        there = [*cls.methods, *optimizers.names()]
-        raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
+        raise cls.unknown(label, [*cls.methods, *optimizers.names()])
 
     @classmethod
     def settings(cls, label: str, size: Size, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,16 +94,6 @@ class Products(Experiment):
         return list(LABELS)
 
     @classmethod
-    def check(cls, label: str) -> None:
-        """Whether it is one of them.
-
-        Raises:
-            ValueError: it is not; the text names the nearest.
-        """
-        if label not in LABELS:
-            raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, LABELS)}; it has: {', '.join(LABELS)}")
-
-    @classmethod
     def chosen(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options.
 

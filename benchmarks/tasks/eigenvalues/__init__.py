@@ -28,7 +28,6 @@ from benchmarks.reporting.intervals import wilson
 from benchmarks.reporting.pictures import COLOURS, finish, save
 from benchmarks.tasks.eigenvalues.points import LABELS, Point, matrix_at, path
 from benchmarks.tasks.toy_classification import ToyClassification
-from routing_env.plugins import nearest
 
 __all__ = ["Eigenvalues"]
 
@@ -45,16 +44,6 @@ class Eigenvalues(Experiment):
     def labels(cls) -> list[str]:
         """The three matrices."""
         return list(LABELS)
-
-    @classmethod
-    def check(cls, label: str) -> None:
-        """Whether it is one of them.
-
-        Raises:
-            ValueError: it is not; the text names the nearest.
-        """
-        if label not in LABELS:
-            raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, LABELS)}; it has: {', '.join(LABELS)}")
 
     @classmethod
     def chosen(cls, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from benchmarks.meta.outside import OUTSIDE
 from benchmarks.meta.problems import FAMILIES, Family
 from benchmarks.tasks.learned.report import draw_curves, draw_differences, findings, table
 from optimizers.learned._learned import FOLDER
-from routing_env.plugins import nearest
 
 __all__ = ["LearnedOptimizers", "best_rates", "trained_on"]
 
@@ -81,13 +80,6 @@ class LearnedOptimizers(Experiment):
     def labels(cls) -> list[str]:
         """All methods."""
         return list(cls.methods)
-
-    @classmethod
-    def check(cls, label: str) -> None:
-        """Whether there is such a method."""
-        if label not in cls.methods:
-            near = nearest(label, cls.methods)
-            raise ValueError(f"{cls.name} has no method {label!r}{near}; it has: {', '.join(cls.methods)}")
 
     @classmethod
     def settings(cls, label: str, size: Size, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from benchmarks.harness.experiment import Experiment, Size
 from benchmarks.reporting.pictures import finish, save, styles
 from benchmarks.tasks.processes.group import together
 from benchmarks.tasks.processes.shares import METHODS, trial
-from routing_env.plugins import nearest
 
 __all__ = ["Processes"]
 
@@ -55,17 +54,6 @@ class Processes(Experiment):
     def labels(cls) -> list[str]:
         """The four methods."""
         return list(METHODS)
-
-    @classmethod
-    def check(cls, label: str) -> None:
-        """Whether it is one of them.
-
-        Raises:
-            ValueError: it is not; the text names the nearest.
-        """
-        if label not in METHODS:
-            there = ", ".join(METHODS)
-            raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, METHODS)}; it has: {there}")
 
     @classmethod
     def settings(cls, label: str, size: Size, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from benchmarks.harness.race import Method
 from benchmarks.tasks.surfaces import pictures, tables
 from benchmarks.tasks.surfaces.problems import chosen_functions, start_of
 from benchmarks.tasks.surfaces.runs import MOST, PEERS, Watched, outcome
-from routing_env.plugins import nearest
 
 __all__ = ["Surfaces"]
 
@@ -80,8 +79,7 @@ class Surfaces(Experiment):
         if label in cls.methods:
             return cls.methods[label]
         if label not in optimizers.names():
-            there = [*cls.methods, *optimizers.names()]
-            raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
+            raise cls.unknown(label, [*cls.methods, *optimizers.names()])
         for name in ("residuals", "needs_model", "needs_parts"):
             if getattr(optimizers.pick(label), name, False):
                 raise ValueError(f"{label} wants {name.removeprefix('needs_')}: test functions are a loss alone")

@@ -30,7 +30,6 @@ from benchmarks.harness.experiment import Experiment, Size
 from benchmarks.harness.race import Method
 from benchmarks.tasks.unit_tests import pictures, tables
 from benchmarks.tasks.unit_tests.scores import judged
-from routing_env.plugins import nearest
 
 __all__ = ["UnitTests"]
 
@@ -67,8 +66,7 @@ class UnitTests(Experiment):
         if label in cls.methods:
             return cls.methods[label]
         if label not in optimizers.names():
-            there = optimizers.names()
-            raise ValueError(f"{cls.name} has no method {label!r}{nearest(label, there)}; it has: {', '.join(there)}")
+            raise cls.unknown(label, optimizers.names())
         kind = optimizers.pick(label)
         wants = [name for name in ("residuals", "needs_model") if getattr(kind, name, False)]
         if wants or label in ("torch.lbfgs", "torch.adafactor") or not getattr(kind, "populations", True):
