@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import optimizers
-from optimizers import _vector
+from optimizers import ASNAQ, _vector
+from optimizers.quasi_newton import _host
 from tests import references
 
 N, STEPS = 17, 60
@@ -226,3 +227,57 @@ def test_steps_without_masks_are_the_masked_steps(name, monkeypatch):
     np.testing.assert_array_equal(w, w_masked)
     assert optimizer.counters() == masked.counters()
     assert optimizer.counters()["n_nonfinite"][1] > 0
+
+
+@pytest.mark.parametrize("name", ["adaqn", "asnaq", "olbfgs", "olnaq", "olmoq", "sqn"])
+def test_compiled_products_are_the_products_in_torch(name, monkeypatch):
+    """On one thread of the processor a population's products are compiled; with several torch makes them."""
+    problems = [Problem(1), Problem(2, scale=3.0), Problem(3)]
+    problems[1].noise[7] = np.nan
+    small = {"L": 3, "mL": 4, "mF": 10, "gamma": 1.0} if name in ("adaqn", "asnaq") else {}
+    found, calls = [], []
+    times = _host.times
+    monkeypatch.setattr(_host, "times", lambda *args: calls.append(1) or times(*args))
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(path(lambda p, **more: optimizers.make(name, p, **small, **more), problems, True, 60))
+        assert len(calls) >= 50, "those of one thread"
+    (w, optimizer), (w_torch, masked) = found
+    assert len(calls) <= 61, "none with two threads"
+    np.testing.assert_allclose(w, w_torch, rtol=1e-8, atol=1e-10)
+    assert optimizer.counters() == masked.counters()
+    assert optimizer.counters()["n_nonfinite"][1] > 0
+    assert max(optimizer.counters()["n_accepted"]) > 3
+    for name, one in optimizer.memory.items():
+        if isinstance(one, torch.Tensor):
+            spare = name in ("S", "Y")  # pairs that were refused lie there
+            a, b = (x[:, :-1] if spare else x for x in (one, masked.memory[name]))
+            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9, msg=lambda told, name=name: f"{name}: {told}")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ring_of_gradients_is_the_same_compiled_or_not(dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    gradients = torch.randn(40, 3, 11, generator=generator, dtype=dtype)
+    passed = torch.rand(40, 3, generator=generator) > 0.2
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        w = torch.zeros(3, 11, dtype=dtype, requires_grad=True)
+        optimizer = ASNAQ([w], member_dims=1, mF=7, L=5)
+        optimizer._begin()
+        for k, (g, ok) in enumerate(zip(gradients, passed, strict=True)):
+            optimizer.remember(g.clone(), ok)
+            if k == 20:
+                optimizer.forget(torch.tensor([False, True, False]))
+        running = optimizer.memory["squares"].clone()
+        optimizer.memory["k"] = 9  # two aggregations: the ring has turned
+        optimizer.refresh()
+        found.append([running, *(optimizer.memory[name] for name in ("F", "held", "turn", "squares"))])
+    exact = (found[0][1].double().square() * found[0][2].double()[..., None]).sum(1)
+    torch.testing.assert_close(found[0][-1], exact, rtol=1e-13, atol=0)
+    for mine, theirs in zip(found[0][:-1], found[1][:-1], strict=True):
+        # squares of float32 are exact in float64; those of float64 torch may round together with the sum
+        torch.testing.assert_close(mine, theirs, rtol=0 if dtype is torch.float32 else 1e-13, atol=0)
+    torch.testing.assert_close(found[0][-1], found[1][-1], rtol=1e-13, atol=0)

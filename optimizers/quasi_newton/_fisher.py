@@ -23,7 +23,7 @@ from torch import Tensor
 from optimizers._evaluation import Closure
 from optimizers._vector import blend, col, dot, everywhere, norm, nowhere
 from optimizers.quasi_newton._engine import QuasiNewton
-from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, rows
+from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, compiled, rows
 
 __all__ = ["Fisher"]
 
@@ -75,8 +75,14 @@ class Fisher(QuasiNewton):
         """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""
         memory = self.memory
         F, held, turn, squares = memory["F"], memory["held"], memory["turn"], memory["squares"]
+        rule = self.option("h0")
+        host = compiled(g) if rule == "fifo" else None
+        if host:
+            host.enter(F, held, int(turn), squares, g, ok)
+            turn.add_(1).remainder_(self.option("mF"))
+            return
         g = blend(ok, g, 0.0)
-        wide, rule = g.double(), self.option("h0")
+        wide = g.double()
         on_host = type(F) is Tensor and F.is_cpu
         # on the host the ring's place is known for free and its row is a view
         row = F.select(-2, int(turn)) if on_host else F.index_select(-2, turn).squeeze(-2)
@@ -102,6 +108,8 @@ class Fisher(QuasiNewton):
         """y = F' F s / |F| (*members, n); not divided with scale_y = "sum"."""
         F, held = self.memory["F"], self.memory["held"]
         weight = held / col(held.sum(-1).clamp(min=1)) if self.option("scale_y") == "mean" else held
+        if host := compiled(s):
+            return host.fisher_times(F, weight, s)
         y = torch.empty_like(s)
         for near, s_near, share, y_near in self.near(F, s, weight, y):
             combine(rows(near, s_near).mul_(share), near, out=y_near)
@@ -159,7 +167,12 @@ class Fisher(QuasiNewton):
 
     def refresh(self) -> None:
         """The sum of squares, exactly: squared and summed in float64, as when each entered."""
-        if self.refreshes():
-            parts = self.near(self.memory["F"], self.memory["held"], self.memory["squares"])
+        if not self.refreshes():
+            return
+        tensors = [self.memory[name] for name in ("F", "held", "squares")]
+        if host := compiled(tensors[0][..., 0]):
+            host.squares_of(*tensors)
+        else:
+            parts = self.near(*tensors)
             for F, held, squares in parts:
                 squares.copy_(combine(held.double(), F.double().square()))

@@ -21,7 +21,7 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._vector import col, overwrite
 
-__all__ = ["LimitedMemory", "combine", "rows", "solve_upper"]
+__all__ = ["LimitedMemory", "combine", "compiled", "rows", "solve_upper"]
 
 
 def rows(A: Tensor, x: Tensor) -> Tensor:
@@ -37,6 +37,16 @@ def combine(c: Tensor, A: Tensor, out: Tensor | None = None) -> Tensor:
         return torch.mv(A.t(), c, out=out)
     place = None if out is None else out.unsqueeze(-2)
     return torch.matmul(c.unsqueeze(-2), A, out=place).squeeze(-2)
+
+
+def compiled(x: Tensor) -> Any:
+    """The products of ``_host`` where they are those for vectors like x (*members, n), else None."""
+    wanted = type(x) is Tensor and x.ndim == 2 and x.is_cpu and x.dtype in (torch.float32, torch.float64)
+    if not wanted or torch.get_num_threads() > 1:
+        return None
+    from optimizers.quasi_newton import _host  # numba is loaded where it is first of use
+
+    return _host
 
 
 def solve_upper(R: Tensor, x: Tensor, transposed: bool = False) -> Tensor:
@@ -69,6 +79,8 @@ class LimitedMemory:
         memory = of.memory
         if h is None:
             h = col(self.scale(of)).to(g.dtype)
+        if host := compiled(g):
+            return host.times(memory, g, h)
         S, Y, order = self._pairs(of)
         R, valid = memory["R"], memory["valid"]
         u = solve_upper(R, rows(S, g).double().gather(-1, order) * valid)
@@ -98,10 +110,13 @@ class LimitedMemory:
         S.view(-1, n).index_copy_(0, at, s.reshape(-1, n))
         Y.view(-1, n).index_copy_(0, at, y.reshape(-1, n))
         slot.copy_(torch.where(accept, (slot + 1) % m, slot))
-        S_now, _, order = self._pairs(of)
         sy, valid = sy.double(), memory["valid"]
         shifted = _shift(valid, torch.ones_like(sy))
-        column = rows(S_now, y).double().gather(-1, order) * shifted
+        if host := compiled(y):
+            column = host.column(memory, y, shifted)
+        else:
+            S_now, _, order = self._pairs(of)
+            column = rows(S_now, y).double().gather(-1, order) * shifted
         column[..., -1] = sy
         R = torch.zeros_like(memory["R"])
         R[..., :-1, :-1] = memory["R"][..., 1:, 1:]
