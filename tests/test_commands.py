@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from benchmarks.tasks.levy import Levy
 from benchmarks.tasks.opamp_proposals import OpampProposals
 from benchmarks.tasks.products import Products
 from scripts import benchmark
+
+needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice: apt-get install ngspice")
 
 DIGITS = "python -m scripts.benchmark digits"
 
@@ -65,7 +68,7 @@ def unordered(rows):
         (Products, Size(0, 10, {"batches": [1, 8], "calls": 5}), {"m": 4}),
         (Eigenvalues, Size(77, 20), {}),
         (LearnedOptimizers, Size(7, 1, {"problems": 5}), {}),
-        (OpampProposals, Size(30, 2), {"scale": "lengths"}),
+        pytest.param(OpampProposals, Size(30, 2), {"scale": "lengths"}, marks=needs_ngspice),
     ],
 )
 def test_one_command_gives_back_rows_of_any_size(kind, size, options, monkeypatch):

@@ -569,8 +569,9 @@ def test_a_member_moves_as_it_would_alone(name, steps):
         # near a minimum losses differ by rounding alone, which then decides whether a step is taken
         far = found.diff(dim=0, prepend=alone_start(alone)).norm(dim=-1) > 1e-6
         moving = int(far.nonzero().max()) + 1
-        # small denominators of SR1 make more of a rounding
-        close = {"rtol": 1e-7, "atol": 1e-7} if "subproblem" in pick(name).options() else CLOSE
+        # small denominators of SR1 and searches of a line's minimum make more of a rounding
+        rough = "subproblem" in pick(name).options() or name == "steepest_descent"
+        close = {"rtol": 1e-7, "atol": 1e-7} if rough else CLOSE
         torch.testing.assert_close(together[:moving, i], found[:moving], **close)
         torch.testing.assert_close(together[:, i], found, rtol=1e-6, atol=1e-6)
         assert moving >= 3

@@ -359,7 +359,7 @@ def test_a_population_is_its_members(method, rows):
     many = make(method, [together], member_dims=1, weight_decay=0.01)
     alone = [parameter(one) for one in start]
     single = [make(method, [one], weight_decay=0.01) for one in alone]
-    for _ in range(8):
+    for _ in range(6):  # near the minimum rounding decides what is rejected
         losses = many.step(lambda: r(A, together, b))
         each = [one.step(lambda i=i: r(A[i], alone[i], b[i])) for i, one in enumerate(single)]
         torch.testing.assert_close(losses, torch.stack(each), equal_nan=True)
