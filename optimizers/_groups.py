@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from optimizers._options import COMMON, Params, checked, nearest, require
+from optimizers._options import COMMON, Params, check_group, checked, require
 from optimizers._vector import Layout, col
 
 __all__ = ["Grouped"]
@@ -64,13 +64,7 @@ class Grouped(torch.optim.Optimizer):
             TypeError: an unknown option.
             ValueError: an option that all groups share, or steps have been made already.
         """
-        for name, value in param_group.items():
-            if name in ("params", "param_names", "initial_lr"):
-                continue
-            if name not in self.defaults:
-                raise TypeError(f"{type(self).__name__} has no option {name!r}{nearest(name, self.defaults)}")
-            if name not in self.per_group and value is not self.defaults[name] and value != self.defaults[name]:
-                raise ValueError(f"{name!r} is shared by all groups of {type(self).__name__}; give it to the optimizer")
+        check_group(type(self).__name__, param_group, self.defaults, self.per_group)
         if self.state.get("global"):  # type: ignore[call-overload]
             raise ValueError("curvature covers all parameters: add groups before the first step")
         lr = param_group.get("lr", self.defaults.get("lr", 1.0))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 from torch import Tensor
 
-__all__ = ["COMMON", "Common", "Params", "Rate", "checked", "given", "nearest", "require"]
+__all__ = ["COMMON", "Common", "Params", "Rate", "check_group", "checked", "given", "nearest", "require"]
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
 Rate: TypeAlias = float | Tensor
@@ -47,6 +47,22 @@ def require(holds: bool, name: str, value: object, rule: str) -> None:
     """Raise ValueError with name, value and rule where an option is out of its range."""
     if not holds:
         raise ValueError(f"{name} = {value!r}: {rule}")
+
+
+def check_group(name: str, group: Mapping[str, Any], defaults: Mapping[str, Any], own: Collection[str]) -> None:
+    """Refuse options of a parameter group that optimizer ``name`` does not have, or that all its groups share.
+
+    Raises:
+        TypeError: an option that is not among the defaults.
+        ValueError: an option that is not among the groups' ``own`` and differs from its default.
+    """
+    for option, value in group.items():
+        if option in ("params", "param_names", "initial_lr"):
+            continue
+        if option not in defaults:
+            raise TypeError(f"{name} has no option {option!r}{nearest(option, defaults)}")
+        if option not in own and value is not defaults[option] and value != defaults[option]:
+            raise ValueError(f"{option!r} is shared by all groups of {name}; give it to the optimizer")
 
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:

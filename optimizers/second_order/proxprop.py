@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from optimizers._evaluation import Closure, takes_backward
-from optimizers._options import Params, checked, given, nearest, require
+from optimizers._options import Params, check_group, checked, given, require
 from optimizers._vector import dense
 from optimizers.second_order._guarded import guarded_step
 from optimizers.second_order._layer_inputs import find_layers, proximal
@@ -138,13 +138,7 @@ class ProxProp(torch.optim.Optimizer):
             TypeError: an unknown option.
             ValueError: an option out of its range, or one that all groups share.
         """
-        for name, value in param_group.items():
-            if name in ("params", "param_names", "initial_lr"):
-                continue
-            if name not in self.defaults:
-                raise TypeError(f"ProxProp has no option {name!r}{nearest(name, self.defaults)}")
-            if name not in self.per_group and value != self.defaults[name]:
-                raise ValueError(f"{name!r} is shared by all groups of ProxProp; give it to the optimizer")
+        check_group("ProxProp", param_group, self.defaults, self.per_group)
         of = {**self.defaults, **param_group}
         require(of["lr"] >= 0, "lr", of["lr"], "0 or larger")
         require(of["tau"] > 0, "tau", of["tau"], "larger than 0")
