@@ -21,6 +21,7 @@ from benchmarks.routing import RESULTS, Arguments, write
 from benchmarks.study import figures, report, tables
 from benchmarks.study.commands import changed, commands, devices
 from benchmarks.study.pictures import draw
+from benchmarks.tuning import tuned
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 ROUTERS = {
@@ -279,6 +280,29 @@ def test_a_command_gives_the_settings_of_its_rows(label, changes):
     assert changed(rows[0]["settings"], asked.preset) == json.loads(json.dumps(given))
     assert (asked.seeds, asked.first_seed, asked.count) == (2, 2, 2)
     assert asked.stop_at_bound == (rows[0]["metrics"]["passes"] < rows[0]["settings"]["passes"])
+
+
+def test_arms_of_tuned_settings_have_their_command():
+    theirs = dataclasses.asdict(tuned("asnaq", passes=100))
+    rows = [made("a") | {"method": "tuned-asnaq-100", "settings": json.loads(json.dumps(theirs))}]
+    (line,) = commands("nets50", {"tuned-asnaq-100": rows}, {})
+    words = shlex.split(line.replace("\\\n", ""))
+    wanted = "--preset tuned --optimizers asnaq --seeds 1 --passes 100 --label=-100 --stop-at-bound"
+    assert words[4:] == shlex.split(wanted)
+
+
+def test_the_trials_of_the_tuning_become_a_line_an_optimizer(tmp_path):
+    assert tables.tuning(tmp_path) == []
+    trials = [("adam", 0.1, 3.0), ("rmsprop", 0.2, 5.0), ("adam", 0.3, 1.0), ("adam", 0.4, 2.0)]
+    for name, rate, missing in trials:
+        told = {"learning_rate": rate, "option": [f"x={rate}"], "passes": 20}
+        records.append_row(
+            tmp_path / "tuning.jsonl", {"method": name, "settings": told, "metrics": {"missing": missing}}
+        )
+    adam, rmsprop = tables.tuning(tmp_path)
+    assert adam == {"optimizer": "adam", "trials": 3, "rate": 0.3, "option": ["x=0.3"], "usual": 1e-3, "passes": 20,
+                    "least": 1.0, "median": 2.0}  # fmt: skip
+    assert (rmsprop["optimizer"], rmsprop["rate"], rmsprop["trials"]) == ("rmsprop", 0.2, 1)
 
 
 def test_arms_that_differ_in_the_optimizer_share_a_command():

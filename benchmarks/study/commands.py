@@ -9,9 +9,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from agents.config import TrainConfig
 from agents.presets import PRESETS, preset
 from benchmarks.routing import SETS
 from benchmarks.study.tables import Arms, Routers, Row
+from benchmarks.tuning import tuned
 
 __all__ = ["changed", "commands", "devices"]
 
@@ -42,9 +44,13 @@ def commands(name: str, arms: Arms, routers: Routers) -> list[str]:
 
 
 def changed(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """The settings that differ from what a preset says now for their optimizer."""
-    theirs = json.loads(json.dumps(dataclasses.asdict(preset(name, settings["optimizer"]))))
+    """The settings that differ from what a preset, or ``tuned``, says now for their optimizer."""
+    theirs = json.loads(json.dumps(dataclasses.asdict(_preset(name, settings["optimizer"]))))
     return {key: value for key, value in settings.items() if key in theirs and theirs[key] != value}
+
+
+def _preset(name: str, optimizer: str) -> TrainConfig:
+    return tuned(optimizer) if name == "tuned" else preset(name, optimizer)
 
 
 def devices(rows: Sequence[Row]) -> list[str]:
@@ -62,7 +68,7 @@ def _command(name: str, label: str, rows: Sequence[Row], routers: Routers) -> tu
     chosen, _, rest = label.partition("-")
     settings = rows[0]["settings"]
     optimizer = settings["optimizer"]
-    if chosen not in PRESETS or not rest.startswith(optimizer):
+    if chosen not in (*PRESETS, "tuned") or not rest.startswith(optimizer):
         return None
     changes = changed(settings, chosen)
     words = _runs(rows, changes.pop("passes", None))

@@ -48,6 +48,7 @@ def section(results: Path) -> str:
         parts += _set(name, arms[name], routers.get(name, {}))
     if compared:
         parts += _pictures(compared)
+    parts += _tuning(tables.tuning(results))
     if arms.get("tuning"):
         parts += _ablation(arms["tuning"], routers.get("tuning", {}))
     if any(name in arms for name in PUBLISHED_LIAO):
@@ -300,6 +301,24 @@ def _pictures(compared: Sequence[str]) -> list[str]:
         "### Curves and profiles", told, "![Reward and connections by pass](pictures/routing-curves.png)",
         profiles, "![Performance profiles and gaps to the bound](pictures/routing-profile.png)",
     ]  # fmt: skip
+
+
+def _tuning(found: Sequence[dict[str, Any]]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        {
+            "optimizer": f"`{one['optimizer']}`", "trials": one["trials"], "learning rate": f"{one['rate']:.3g}",
+            "option": ", ".join(f"`{option}`" for option in one["option"]), "in `best`": f"{one['usual']:.3g}",
+            "missing a pass": f"{one['least']:.2f}", "median of the trials": f"{one['median']:.2f}",
+        }
+        for one in found
+    ]  # fmt: skip
+    return ["### Settings of `tuned`", _prose(
+        f"""The preset `best` with the learning rate and option of each optimizer's best trial: the fewest connections
+        missing, in the mean over the first {found[0]["passes"]} passes and the ten netlists of the set `tuning`, which
+        no other table uses:"""
+    ), markdown_table(lines)]  # fmt: skip
 
 
 def _ablation(arms: Arms, routers: Routers) -> list[str]:

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import optimizers
 from agents import records
+from agents.presets import preset
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.routing import read
 
@@ -44,6 +46,7 @@ __all__ = [
     "rewards",
     "shorter_elsewhere",
     "summary",
+    "tuning",
 ]
 
 Row = dict[str, Any]
@@ -78,6 +81,23 @@ def read_arms(folder: Path) -> dict[str, dict[str, list[Row]]]:
             raise ValueError(f"{path}: rows of {label!r} belong in SET-{label}.jsonl.gz, and of one method alone")
         found.setdefault(name.removesuffix(f"-{label}"), {})[label] = rows
     return {name: {label: arms[label] for label in in_order(arms)} for name, arms in sorted(found.items())}
+
+
+def tuning(folder: Path) -> list[dict[str, Any]]:
+    """What ``benchmarks.tuning`` found, a line an optimizer; nothing where no trial was made."""
+    trials: dict[str, list[Row]] = {}
+    for row in records.read_rows(folder / "tuning.jsonl"):
+        trials.setdefault(row["method"], []).append(row)
+    lines = []
+    for name, rows in trials.items():
+        scores = [row["metrics"]["missing"] for row in rows]
+        best, usual = rows[scores.index(min(scores))]["settings"], preset("best", name).learning_rate
+        lines.append({
+            "optimizer": name, "trials": len(rows), "rate": best["learning_rate"], "option": best["option"],
+            "usual": optimizers.default_options(name)["lr"] if usual is None else usual, "passes": best["passes"],
+            "least": min(scores), "median": median(scores),
+        })  # fmt: skip
+    return lines
 
 
 def read_routers(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -235,11 +255,11 @@ def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
     for label in labels:
         presets.setdefault(label.partition("-")[0], []).append(label)
     found = []
-    for preset, mine in presets.items():
+    for name, mine in presets.items():
         if len(mine) <= 4:
             found += [(b, a) for a, b in combinations(mine, 2)]
             continue
-        base = f"{preset}-adam" if f"{preset}-adam" in mine else mine[0]
+        base = f"{name}-adam" if f"{name}-adam" in mine else mine[0]
         found += [(label, base) for label in mine if label != base]
     for first, second in combinations(presets, 2):
         found += [(b, a) for a in presets[first] for b in presets[second] if a.partition("-")[2] == b.partition("-")[2]]
