@@ -32,7 +32,7 @@ from routing_env.metrics import summary
 from routing_env.plugins import nearest
 from routing_env.routers import exact
 
-__all__ = ["RESULTS", "SETS", "netlists", "problem_set", "read", "study"]
+__all__ = ["RESULTS", "SETS", "netlists", "problem_set", "read", "settings_of", "study"]
 
 RESULTS = Path(__file__).parent / "results" / "routing"
 SETS = {"nets10": (25, 10, 10), "nets50x30": (30, 30, 50), "nets50": (50, 50, 50), "tuning": (10, 999, 50)}
@@ -237,12 +237,17 @@ class Arguments:
     """no progress bar"""
 
 
-def _settings(asked: Arguments, optimizer: str, changes: dict[str, Any]) -> TrainConfig:
-    if asked.preset == "tuned":
+def settings_of(name: str, optimizer: str, results: Path = RESULTS, **changes: Any) -> TrainConfig:
+    """Settings by the name of a preset, or ``tuned`` ones from the trials in a folder of results.
+
+    Raises:
+        ValueError: no such preset, or no trials of this optimizer.
+    """
+    if name == "tuned":
         from benchmarks.tuning import tuned
 
-        return tuned(optimizer, asked.results / "tuning.jsonl", **changes)
-    return preset(asked.preset, optimizer, **changes)
+        return tuned(optimizer, results / "tuning.jsonl", **changes)
+    return preset(name, optimizer, **changes)
 
 
 def main() -> int:
@@ -254,7 +259,10 @@ def main() -> int:
     if asked.passes is not None:
         changes["passes"] = asked.passes
     try:
-        arms = {f"{asked.preset}-{name}{asked.label}": _settings(asked, name, changes) for name in asked.optimizers}
+        arms = {
+            f"{asked.preset}-{name}{asked.label}": settings_of(asked.preset, name, asked.results, **changes)
+            for name in asked.optimizers
+        }
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
         found = study(
             asked.set, arms, seeds, asked.folder, results=asked.results, count=asked.count, processes=asked.processes,

@@ -26,7 +26,7 @@ from agents.presets import preset
 from benchmarks.routing import RESULTS, problem_set
 from routing_env import Problem, rules
 
-__all__ = ["SPACES", "Space", "missing_connections", "sampled_study", "tune", "tuned"]
+__all__ = ["SPACES", "Space", "best_trial", "missing_connections", "sampled_study", "tune", "tuned"]
 
 BOUND_MOVES = 60_000
 """moves after which a trial ends that does not learn"""
@@ -128,6 +128,11 @@ def sampled_study() -> Any:
     return optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=5))
 
 
+def best_trial(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row of the trial with the fewest connections missing; the first of equals."""
+    return min(rows, key=lambda row: float(row["metrics"]["missing"]))
+
+
 def tuned(optimizer: str, path: Path = RESULTS / "tuning.jsonl", **changes: Any) -> TrainConfig:
     """The preset ``best`` with the settings of an optimizer's best trial.
 
@@ -139,7 +144,7 @@ def tuned(optimizer: str, path: Path = RESULTS / "tuning.jsonl", **changes: Any)
         raise ValueError(
             f"{path}: no trials of {optimizer!r}; run python -m benchmarks.tuning --optimizers {optimizer}"
         )
-    found = min(rows, key=lambda row: float(row["metrics"]["missing"]))["settings"]
+    found = best_trial(rows)["settings"]
     own = {"learning_rate": found["learning_rate"], "option": tuple(found["option"])}
     return preset("best", optimizer, **(own | changes))
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from marks import needs_ngspice
 from scipy.stats import wilcoxon
 from torch import nn
 
@@ -19,8 +20,6 @@ from benchmarks.tasks import circuit
 from benchmarks.tasks.circuit import ORDER, PUBLISHED, Circuit
 from benchmarks.tasks.circuit.designs import TRAIN, enough, scaled_designs
 from benchmarks.tasks.opamp_proposals import MARGINS, OpampProposals, asked, looked_up, measured, requests
-
-needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice: apt-get install ngspice")
 
 
 def test_training_designs_fill_the_scale_and_sizes_come_back_from_it():

@@ -2,11 +2,11 @@
 
 import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from marks import needs_ngspice
 
 from agents import records
 from benchmarks.harness.commands import commands
@@ -20,8 +20,6 @@ from benchmarks.tasks.levy import Levy
 from benchmarks.tasks.opamp_proposals import OpampProposals
 from benchmarks.tasks.products import Products
 from scripts import benchmark
-
-needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice: apt-get install ngspice")
 
 DIGITS = "python -m scripts.benchmark digits"
 

@@ -136,15 +136,17 @@ def test_pcg_with_the_inverse_takes_one_step():
     assert found.iterations.tolist() == [1, 1, 1]
 
 
-def test_a_member_stops_by_its_own_tolerance_and_is_not_moved_by_others():
+# rounding decides about the last step of the first tolerances; the others lie between two residuals far apart
+@pytest.mark.parametrize(("tolerances", "slack"), [([1e-2, 1e-10, 1e-6], 1), ([1e-2, 3e-5, 1e-1], 0)])
+def test_a_member_stops_by_its_own_tolerance_and_is_not_moved_by_others(tolerances, slack):
     A, b = definite(3, 12), draw(3, 12, seed=1)
     b[1] *= 1e-6
-    rtol = torch.tensor([1e-2, 1e-10, 1e-6], dtype=torch.float64)
+    rtol = torch.tensor(tolerances, dtype=torch.float64)
     together = cg(times(A), b, rtol=rtol)
     assert (together.residual <= rtol * torch.linalg.vector_norm(b, dim=-1)).all()
     for i in range(3):
         alone = cg(times(A[i]), b[i], rtol=float(rtol[i]))
-        assert abs(int(alone.iterations) - int(together.iterations[i])) <= 1  # rounding decides about the last
+        assert abs(int(alone.iterations) - int(together.iterations[i])) <= slack
         assert (alone.x - together.x[i]).norm() <= 2 * rtol[i] * b[i].norm()  # least eigenvalue 1
     near = torch.linalg.solve(A, b) * (1 + 1e-6)  # the tolerance is relative to b, wherever the start is
     assert cg(times(A), b, x0=near, rtol=1e-5).iterations.tolist() == [0, 0, 0]

@@ -6,13 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from marks import needs_ngspice
 from scipy.optimize import fsolve
 
 from benchmarks.circuits import opamp
 from benchmarks.circuits.opamp import BEHAVIOUR, SIZES, meets, netlist, shipped, simulate, works
 from benchmarks.makers import opamp as maker
-
-needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice: apt-get install ngspice")
 
 DESIGN = {"w1": 4.0, "w3": 4.0, "w5": 5.0, "w6": 80.0, "w7": 50.0, "cc": 4.0}
 OTHER = {"w1": 2.0, "w3": 1.5, "w5": 2.5, "w6": 50.0, "w7": 40.0, "cc": 2.0}

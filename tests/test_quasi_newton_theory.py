@@ -406,7 +406,8 @@ def test_a_shift_and_a_rotation_of_the_axes_move_the_path_with_them(name):
         return wavy(turn.T @ (w - shift))
 
     plain, other = Walk(name, wavy, start, 10), Walk(name, moved, turn @ start + shift, 10)
-    np.testing.assert_allclose(other.path().numpy(), (plain.path() @ turn.T + shift).numpy(), rtol=1e-6, atol=1e-6)
+    near = 1e-6 if name == "amnaq" else 1e-7  # its momentum is a quotient, which makes more of a rounding
+    np.testing.assert_allclose(other.path().numpy(), (plain.path() @ turn.T + shift).numpy(), rtol=1e-6, atol=near)
 
 
 @pytest.mark.parametrize("name", ["bfgs", "dfp", "broyden_family", "lbfgs"])

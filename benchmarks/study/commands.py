@@ -9,11 +9,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from agents.config import TrainConfig
-from agents.presets import PRESETS, preset
-from benchmarks.routing import SETS
+from agents.presets import PRESETS
+from benchmarks.routing import SETS, settings_of
 from benchmarks.study.tables import Arms, Routers, Row
-from benchmarks.tuning import tuned
 
 __all__ = ["changed", "commands", "devices"]
 
@@ -45,12 +43,8 @@ def commands(name: str, arms: Arms, routers: Routers) -> list[str]:
 
 def changed(settings: dict[str, Any], name: str) -> dict[str, Any]:
     """The settings that differ from what a preset, or ``tuned``, says now for their optimizer."""
-    theirs = json.loads(json.dumps(dataclasses.asdict(_preset(name, settings["optimizer"]))))
+    theirs = json.loads(json.dumps(dataclasses.asdict(settings_of(name, settings["optimizer"]))))
     return {key: value for key, value in settings.items() if key in theirs and theirs[key] != value}
-
-
-def _preset(name: str, optimizer: str) -> TrainConfig:
-    return tuned(optimizer) if name == "tuned" else preset(name, optimizer)
 
 
 def devices(rows: Sequence[Row]) -> list[str]:

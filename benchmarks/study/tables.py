@@ -23,6 +23,7 @@ from agents import records
 from agents.presets import preset
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.routing import read
+from benchmarks.tuning import best_trial
 
 __all__ = [
     "PUBLISHED",
@@ -90,12 +91,12 @@ def tuning(folder: Path) -> list[dict[str, Any]]:
         trials.setdefault(row["method"], []).append(row)
     lines = []
     for name, rows in trials.items():
-        scores = [row["metrics"]["missing"] for row in rows]
-        best, usual = rows[scores.index(min(scores))]["settings"], preset("best", name).learning_rate
+        best, usual = best_trial(rows), preset("best", name).learning_rate
+        found = best["settings"]
         lines.append({
-            "optimizer": name, "trials": len(rows), "rate": best["learning_rate"], "option": best["option"],
-            "usual": optimizers.default_options(name)["lr"] if usual is None else usual, "passes": best["passes"],
-            "least": min(scores), "median": median(scores),
+            "optimizer": name, "trials": len(rows), "rate": found["learning_rate"], "option": found["option"],
+            "usual": optimizers.default_options(name)["lr"] if usual is None else usual, "passes": found["passes"],
+            "least": best["metrics"]["missing"], "median": median(row["metrics"]["missing"] for row in rows),
         })  # fmt: skip
     return lines
 
