@@ -10,6 +10,9 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
+from agents import compiled
+from optimizers.members import compilable
+
 __all__ = ["HIDDEN", "Dueling", "RoutingPolicy", "StackedMLP", "initialise", "q_values"]
 
 HIDDEN = (32, 64, 32)
@@ -154,10 +157,17 @@ class StackedMLP:
     def __call__(self, obs: Tensor, params: Sequence[Tensor] | None = None) -> Tensor:
         """Q-values (members, B, moves) of observations (members, B, entries), with other weights if given."""
         params = self.params if params is None else params
+        if self.compiled and not torch.is_grad_enabled():
+            return compiled.q_values(params, obs)
         x = torch.baddbmm(params[1], obs, params[0])
         for weight, bias in zip(params[2::2], params[3::2], strict=True):
             x = torch.baddbmm(bias, torch.relu(x), weight)
         return x if self.join is None else self.join.forward(x)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether what lies between the matrix products is compiled."""
+        return self.join is None and compilable(self.params[0])
 
     def member(self, place: int) -> dict[str, Tensor]:
         """One member's weights as Stable-Baselines3 names them in a Q-network."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import optimizers
+from agents import compiled
 from agents.config import TrainConfig
 from agents.demonstrations import demonstration_rows
 from agents.draws import Draws
@@ -188,10 +189,12 @@ class Population:
     def _learn(self) -> None:
         config = self.config
         batch = self.replay.draw(self.draws.uniform(config.batch))
-        target = double_dqn_target(
-            batch.returns, 0.0, self.net(batch.next_obs), self.net(batch.next_obs, self.target), batch.discount,
-            batch.next_mask if config.masked else None,
-        )  # fmt: skip
+        online, later = self.net(batch.next_obs), self.net(batch.next_obs, self.target)
+        mask = batch.next_mask if config.masked else None
+        if self.net.compiled:
+            target = compiled.targets(batch.returns, batch.discount, online, later, mask)
+        else:
+            target = double_dqn_target(batch.returns, 0.0, online, later, batch.discount, mask)
         left = 1.0 - self.progress()
         self.optimizer.param_groups[0]["lr"].copy_(
             self.first_rates * (config.final_rate + (1 - config.final_rate) * left)
@@ -205,15 +208,25 @@ class Population:
     def closure(self, batch: Batch, target: Tensor) -> Callable[..., Tensor]:
         """Losses (members,) on one batch, whose target stays; back-propagates their sum and clips each gradient."""
         params, config = self.net.params, self.config
+        clips = config.max_grad_norm < float("inf")
 
         def closure(backward: bool = True) -> Tensor:
+            if backward and self.net.compiled:
+                losses, gradients = compiled.loss_and_gradients(
+                    params, batch.obs, batch.moves, target, config.loss, batch.weights
+                )
+                if clips:
+                    compiled.clip(gradients, config.max_grad_norm)
+                for one, gradient in zip(params, gradients, strict=True):
+                    one.grad = gradient
+                return losses
             for one in params:
                 one.grad = None
             losses = td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)
             if not backward:
                 return losses
             losses.sum().backward()
-            if config.max_grad_norm < float("inf"):
+            if clips:
                 clip(params, config.max_grad_norm)
             return losses.detach()
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["choose", "double_dqn_target", "forbid", "linear", "td_loss"]
+__all__ = ["LOSSES", "choose", "double_dqn_target", "forbid", "linear", "td_loss"]
+
+LOSSES = ("huber", "squared", "published")
+"""kinds of ``td_loss``"""
 
 
 def forbid(q: Tensor, mask: Tensor | None) -> Tensor:
@@ -59,7 +62,7 @@ def td_loss(q: Tensor, moves: Tensor, target: Tensor, kind: str = "huber", weigh
     elif kind in ("squared", "published"):
         each = error * error
     else:
-        raise ValueError(f"loss {kind!r} is none of huber, squared, published")
+        raise ValueError(f"loss {kind!r} is none of {', '.join(LOSSES)}")
     loss = (each if weights is None else each * weights).mean(-1)
     return loss / q.shape[-1] if kind == "published" else loss
 

@@ -1,4 +1,4 @@
-"""Some members of a population go on, with all that their optimizer remembers about them."""
+"""Populations: which of their loops are compiled; some members go on with all that their optimizer remembers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["keep_members"]
+__all__ = ["compilable", "keep_members"]
+
+
+def compilable(x: Tensor) -> bool:
+    """Whether what populations do with numbers like x (P, ...) is compiled: on the processor, in one thread.
+
+    Elsewhere, and for other number types than float32 and float64, torch does it, with the same values up to rounding.
+    """
+    return (
+        type(x) is Tensor
+        and x.is_cpu
+        and x.ndim > 1
+        and x.dtype in (torch.float32, torch.float64)
+        and torch.get_num_threads() == 1
+    )
 
 
 def keep_members(optimizer: torch.optim.Optimizer, params: list[Tensor], places: Tensor) -> torch.optim.Optimizer:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from optimizers._base import VectorOptimizer
 from optimizers._options import require
-from optimizers._vector import col, dot
+from optimizers._vector import col, dot, everywhere
+from optimizers.members import compilable
 
 __all__ = [
     "Elementwise",
@@ -63,6 +64,27 @@ class Elementwise(VectorOptimizer):
         self.count("n_nonfinite", ~ok)
         alive = col(ok).to(torch.promote_types(g.dtype, torch.float32))
         return g.nan_to_num_(0.0, 0.0, 0.0).mul_(alive), alive  # several times faster than a masked fill
+
+    def compiled(self, w: Tensor, rate: float | Tensor) -> Any:
+        """The steps of ``_host`` where they are those of a population at w, else None; the rate is one a member."""
+        if not compilable(w) or (isinstance(rate, Tensor) and rate.ndim == w.ndim and rate.shape[-1] > 1):
+            return None
+        from optimizers.first_order import _host  # numba is loaded where it is first of use
+
+        return _host
+
+    def gradient_of_sound(self, at: Tensor) -> Tensor:
+        """Gradient (*members, n) at the weights for ``_host``: not finite where the loss is not."""
+        loss, g = self.evaluate(at)
+        if self._closure is not None and not everywhere(loss.abs() < inf):
+            g.add_(col(loss - loss))
+        return g
+
+    def done(self, found: tuple[Tensor, Tensor]) -> Tensor:
+        """The new weights that ``_host`` found; members that stood still are counted."""
+        new, moved = found
+        self.count("n_nonfinite", ~moved)
+        return new
 
 
 def first_moment(m: Tensor, c: Tensor, g: Tensor, beta: float, alive: Tensor) -> None:

@@ -65,15 +65,17 @@ class Adam(Elementwise):
 
     def move(self, w: Tensor) -> Tensor:
         """One step from w (*members, n)."""
+        memory, (beta1, beta2), rate = self.memory, self.option("betas"), self.rate()
+        eps, inside, decoupled = self.option("eps"), self.option("eps_inside"), self.option("decoupled_weight_decay")
+        if not decoupled and (host := self.compiled(w, rate)):
+            return self.done(host.adam(w, self.gradient_of_sound(w), memory, (beta1, beta2), rate, eps, inside))
         g, alive = self.sound_gradient(w)
-        memory, (beta1, beta2) = self.memory, self.option("betas")
         m, c1, v, c2 = memory["m"], memory["c1"], memory["v"], memory["c2"]
         first_moment(m, c1, g, beta1, alive)
         second_moment(v, c2, g, beta2, alive)
-        rate = self.rate()
-        if self.option("decoupled_weight_decay"):
+        if decoupled:
             w = w - alive * (rate * super()._spread("weight_decay")) * w
-        return descend_corrected(w, m, c1, v, c2, rate, self.option("eps"), self.option("eps_inside"), out=g)
+        return descend_corrected(w, m, c1, v, c2, rate, eps, inside, out=g)
 
     def _spread(self, name: str) -> float | Tensor:
         # loss and gradient see no decay where it is applied to the weights

@@ -53,7 +53,10 @@ class RMSprop(Elementwise):
 
     def move(self, w: Tensor) -> Tensor:
         """One step from w (*members, n)."""
+        rho, eps, inside, rate = self.option("rho"), self.option("eps"), self.option("eps_inside"), self.rate()
+        if host := self.compiled(w, rate):
+            return self.done(host.rmsprop(w, self.gradient_of_sound(w), self.memory, rho, rate, eps, inside))
         g, alive = self.sound_gradient(w)
         v = self.memory["v"]
-        second_moment(v, None, g, self.option("rho"), alive)
-        return descend(w, g, self.rate(), denominator(v, self.option("eps"), self.option("eps_inside")))
+        second_moment(v, None, g, rho, alive)
+        return descend(w, g, rate, denominator(v, eps, inside))

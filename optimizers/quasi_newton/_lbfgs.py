@@ -20,6 +20,7 @@ from torch import Tensor
 
 from optimizers._base import VectorOptimizer
 from optimizers._vector import col, overwrite
+from optimizers.members import compilable
 
 __all__ = ["LimitedMemory", "combine", "compiled", "rows", "solve_upper"]
 
@@ -41,8 +42,7 @@ def combine(c: Tensor, A: Tensor, out: Tensor | None = None) -> Tensor:
 
 def compiled(x: Tensor) -> Any:
     """The products of ``_host`` where they are those for vectors like x (*members, n), else None."""
-    wanted = type(x) is Tensor and x.ndim == 2 and x.is_cpu and x.dtype in (torch.float32, torch.float64)
-    if not wanted or torch.get_num_threads() > 1:
+    if not compilable(x):
         return None
     from optimizers.quasi_newton import _host  # numba is loaded where it is first of use
 
