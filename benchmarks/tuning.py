@@ -50,10 +50,13 @@ SPACES: dict[str, Space] = {
     "adam": Space(1e-4, 1e-2, "betas", ((0.9, 0.999), (0.8, 0.999), (0.95, 0.999), (0.9, 0.99))),
     "rmsprop": Space(1e-4, 1e-2, "rho", (0.9, 0.95, 0.99, 0.999)),
     "sgd": Space(1e-3, 1.0, "weight_decay", (0.0, 1e-6, 1e-5, 1e-4)),
+    "momentum": Space(1e-3, 1.0, "mu", MOMENTA),
+    "nag": Space(1e-3, 1.0, "mu", MOMENTA),
     "olbfgs": Space(1e-2, 0.5, "lam", (1.0, 0.1, 0.01, 0.001), CONSTANT),
     "olnaq": Space(1e-2, 0.5, "mu", MOMENTA, CONSTANT),
     "olmoq": Space(1e-2, 0.5, "mu", MOMENTA, CONSTANT),
     "asnaq": Space(2e-3, 0.1, "mu_max", MOMENTA),
+    "sqn": Space(1e-2, 0.5, "L", (5, 10, 20, 40), CONSTANT),
     "adaqn": Space(1e-4, 0.1, "L", (2, 5, 10, 20)),
 }
 
