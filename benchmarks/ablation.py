@@ -1,8 +1,11 @@
 """Which parts of the preset ``best`` matter: each switched alone, on netlists that no other table uses.
 
 python -m benchmarks.ablation --seeds 2 --passes 150
+python -m benchmarks.ablation --part second-order --seeds 2 --passes 30
 
-An arm differs from the preset in the settings of its name. The preset was chosen by this table.
+An arm differs from the preset in the settings of its name. The preset was chosen by the first table. The second asks
+what makes second-order methods work in this problem: each is tried without its pairs, resets or schedule, with other
+batches, and on the published reward as it is.
 """
 
 from __future__ import annotations
@@ -10,15 +13,16 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
+from agents.config import TrainConfig
 from agents.jobs import JobError
 from agents.presets import preset
 from benchmarks.routing import RESULTS, study
 
-__all__ = ["ARMS"]
+__all__ = ["ARMS", "PREFIXES", "SECOND_ORDER"]
 
 ARMS: dict[str, dict[str, Any]] = {
     "best": {},
@@ -56,15 +60,66 @@ ARMS: dict[str, dict[str, Any]] = {
     "replay-10000": {"replay": 10_000},
 }
 
+AS_PUBLISHED = {"reward": "published", "reward_scale": 1.0, "loss": "squared", "max_grad_norm": float("inf")}
+"""the published reward as it is: 100 on reaching the target, and what its size is damped by switched off"""
+NO_SCHEDULE = {"final_rate": 1.0}
+SAME = "schedule=constant"
+SECOND_ORDER: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "adam-published-reward": AS_PUBLISHED,
+    "rmsprop": {},
+    "asnaq": {},
+    "asnaq-constant": NO_SCHEDULE,
+    "asnaq-first-order": {"option": ("L=1_000_000_000", "mu=0.9")},  # no aggregation: no pairs, no resets
+    "asnaq-first-order-not-normalized": {
+        "option": ("L=1_000_000_000", "mu=0.9", "normalize=False"), "learning_rate": 0.001
+    },
+    "asnaq-never-resets": {"option": ("gamma=1e9",)},
+    "asnaq-resets-at-1.5": {"option": ("gamma=1.5",)},
+    "asnaq-angle-test": {"option": ("pair_test=angle",)},
+    "asnaq-not-normalized": {"option": ("normalize=False",), "learning_rate": 0.001},
+    "asnaq-batch-32": {"batch": 32},
+    "asnaq-batch-512": {"batch": 512},
+    "asnaq-rate-0.05": {"learning_rate": 0.05},
+    "asnaq-published-reward": AS_PUBLISHED,
+    "olnaq": {},
+    "olnaq-constant": NO_SCHEDULE,
+    "olnaq-own-schedule": {"learning_rate": None, "option": (), **NO_SCHEDULE},
+    "olnaq-no-curvature": {"option": (SAME, "lam=1e6")},  # y + lam s is lam s: H is a multiple of the identity
+    "olnaq-lam-0.01": {"option": (SAME, "lam=0.01")},
+    "olnaq-lam-0": {"option": (SAME, "lam=0")},
+    "olnaq-not-normalized": {"option": (SAME, "normalize=False"), "learning_rate": 0.1},
+    "olnaq-batch-32": {"batch": 32},
+    "olnaq-batch-512": {"batch": 512},
+    "olnaq-published-reward": AS_PUBLISHED,
+    "olmoq": {},
+    "olmoq-own-schedule": {"learning_rate": None, "option": (), **NO_SCHEDULE},
+    "olmoq-no-curvature": {"option": (SAME, "lam=1e6")},
+    "olmoq-lam-0.01": {"option": (SAME, "lam=0.01")},
+    "olmoq-published-reward": AS_PUBLISHED,
+}  # fmt: skip
+"""by name, which begins with the optimizer's"""
+PREFIXES = {"preset": "ablation-", "second-order": "second-order-"}
+"""of the labels of each part"""
+
+
+def chosen(part: str, name: str, optimizer: str, passes: int) -> TrainConfig:
+    """The settings of an arm."""
+    if part == "preset":
+        return preset("best", optimizer, passes=passes, **ARMS[name])
+    return preset("best", name.partition("-")[0], passes=passes, **SECOND_ORDER[name])
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Switch the parts of the preset best."""
 
-    arms: tuple[str, ...] = tuple(ARMS)
-    """which of them"""
+    part: Literal["preset", "second-order"] = "preset"
+    """of the question: the preset's parts, or those of second-order methods in it"""
+    arms: tuple[str, ...] = ()
+    """which of the part's arms; none for all"""
     optimizer: str = "adam"
-    """of all arms"""
+    """of all arms of the preset's parts"""
     seeds: int = 2
     """agents a netlist and arm"""
     passes: int = 150
@@ -80,13 +135,14 @@ class Arguments:
 def main() -> int:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)
-    if unknown := sorted(set(asked.arms) - set(ARMS)):
-        print(f"error: no arm {', '.join(unknown)}; there are: {', '.join(ARMS)}", file=sys.stderr)
+    known = ARMS if asked.part == "preset" else SECOND_ORDER
+    if unknown := sorted(set(asked.arms) - set(known)):
+        print(f"error: no arm {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    own = "" if asked.optimizer == "adam" else f"{asked.optimizer}-"
+    own = "" if asked.optimizer == "adam" or asked.part != "preset" else f"{asked.optimizer}-"
     arms = {
-        f"ablation-{own}{name}": preset("best", asked.optimizer, passes=asked.passes, **ARMS[name])
-        for name in asked.arms
+        f"{PREFIXES[asked.part]}{own}{name}": chosen(asked.part, name, asked.optimizer, asked.passes)
+        for name in asked.arms or known
     }
     try:
         study("tuning", arms, range(asked.seeds), asked.folder, results=asked.results, processes=asked.processes)
