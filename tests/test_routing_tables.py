@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from agents import records
 from agents.config import parse_options
 from agents.presets import preset
+from benchmarks.ablation import PREFIXES
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.reporting.tables import markdown_table
 from benchmarks.routing import RESULTS, Arguments, write
@@ -229,6 +230,18 @@ def test_an_ablation_says_what_changed_and_by_how_much():
     assert (alone[0]["changes"], alone[0]["difference"]) == (None, None)
 
 
+def test_second_order_arms_say_what_was_missing_and_what_became_of_pairs():
+    counted = {"n_accepted": 6, "n_rejected": 2, "n_resets": 2}
+    rows = [made("a") | {"counters": counted}, failed("b") | {"counters": counted}]
+    plain = [made("a") | {"counters": {}}]
+    second, first = tables.second_order({"second-order-x": rows, "second-order-adam": plain}, ROUTERS)
+    assert (second["runs"], second["full"]) == (2, 1)
+    assert second["missing"] == pytest.approx((1 + 0 + 0 + 2 + 1 + 2) / 6)
+    assert second["missing_last"] == pytest.approx(1)
+    assert (second["kept"], second["resets"]) == (pytest.approx(12 / 16), pytest.approx(4 / 20))
+    assert (first["kept"], first["resets"], first["missing_last"]) == (None, None, 0)
+
+
 def test_means_of_public_netlists_are_over_what_was_connected():
     rows = [failed("a"), short("a", 108, 1), short("a", 104, 2)]
     rows += [short("b", 205, overflow=1), short("c", 52), short("c", 40, 1, overflow=1)]
@@ -313,6 +326,10 @@ def test_arms_that_differ_in_the_optimizer_share_a_command():
     assert other == "# nets10-ours-adam: 1 rows of another program"
     (ablation,) = commands("tuning", {f"ablation-{name}": [made("a", label="best-adam")] for name in ("best", "x")}, {})
     assert ablation == "python -m benchmarks.ablation --seeds 1 --passes 3 --arms best x"
+    both = {f"{prefix}adam": [made("a", label="best-adam")] for prefix in PREFIXES.values()}
+    assert commands("tuning", both, {})[1] == (
+        "python -m benchmarks.ablation --part second-order --seeds 1 --passes 3 --arms adam"
+    )
     assert devices([made("a"), made("b"), made("a", device="cuda")]) == [
         f"{device} (m, Python 3, torch 2)" for device in ("cpu", "cuda")
     ]

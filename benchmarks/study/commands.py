@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.presets import PRESETS
+from benchmarks.ablation import PREFIXES
 from benchmarks.routing import SETS, settings_of
 from benchmarks.study.tables import Arms, Routers, Row
 
@@ -23,9 +24,8 @@ def commands(name: str, arms: Arms, routers: Routers) -> list[str]:
     """
     made: dict[tuple[str, str], list[str]] = {}
     others = []
-    ablations = [rows for label, rows in arms.items() if label.startswith("ablation-")]
     for label, rows in arms.items():
-        if label.startswith(("ablation-", "walker-")):
+        if label.startswith((*PREFIXES.values(), "walker-")):
             continue
         if (found := _command(name, label, rows, routers)) is None:
             others.append(f"# {name}-{label}: {len(rows)} rows of another program")
@@ -33,8 +33,7 @@ def commands(name: str, arms: Arms, routers: Routers) -> list[str]:
             optimizer, before, after = found
             made.setdefault((before, after), []).append(optimizer)
     lines = [" ".join(filter(None, (a, "--optimizers", *mine, b))) for (a, b), mine in made.items()]
-    if ablations:
-        lines.append(_ablation(arms, [row for rows in ablations for row in rows]))
+    lines += [line for part in PREFIXES if (line := _ablation(part, arms))]
     if walkers := [row for label, rows in arms.items() if label.startswith("walker-") for row in rows]:
         words = _runs(walkers, walkers[0]["settings"]["passes"])
         lines.append(f"python -m benchmarks.walkers {_place(name)} {shlex.join(words)}")
@@ -101,7 +100,14 @@ def _literal(value: Any) -> str:
     return str(tuple(value)).replace(" ", "") if isinstance(value, list) else str(value)
 
 
-def _ablation(arms: Arms, rows: Sequence[Row]) -> str:
-    names = [label.removeprefix("ablation-") for label in arms if label.startswith("ablation-")]
-    words = [*_runs(rows, rows[0]["settings"]["passes"]), "--arms", *names]
+def _ablation(part: str, arms: Arms) -> str:
+    """The command for a part's arms, nothing without any."""
+    prefix = PREFIXES[part]
+    mine = {label: rows for label, rows in arms.items() if label.startswith(prefix)}
+    if not mine:
+        return ""
+    rows = [row for some in mine.values() for row in some]
+    which = [] if part == "preset" else ["--part", part]
+    names = [label.removeprefix(prefix) for label in mine]
+    words = [*which, *_runs(rows, rows[0]["settings"]["passes"]), "--arms", *names]
     return f"python -m benchmarks.ablation {shlex.join(words)}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation import ARMS
+from benchmarks.ablation import ARMS, PREFIXES
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.reporting.tables import markdown_table
 from benchmarks.routing import SETS
@@ -24,7 +24,7 @@ __all__ = ["BEGIN", "END", "replaced", "section"]
 
 BEGIN = "<!-- routing study: written by scripts.figures -->"
 END = "<!-- end -->"
-ABLATION = "ablation-"
+ABLATION, SECOND_ORDER = PREFIXES["preset"], PREFIXES["second-order"]
 EXPECTED = {
     "nets50": (*PUBLISHED, "best-adam"),
     "nets50x30": tuple(PUBLISHED),
@@ -51,6 +51,7 @@ def section(results: Path) -> str:
     parts += _tuning(tables.tuning(results))
     if arms.get("tuning"):
         parts += _ablation(arms["tuning"], routers.get("tuning", {}))
+        parts += _second_order(arms["tuning"], routers.get("tuning", {}))
     if any(name in arms for name in PUBLISHED_LIAO):
         parts += _liao(arms, routers)
     parts.append(_missing(arms))
@@ -341,6 +342,33 @@ def _ablation(arms: Arms, routers: Routers) -> list[str]:
         to the bound is over fully routed runs; its difference is paired by netlist and seed, over pairs that are both
         fully routed, with a 95 % bootstrap interval. {_base(mine)}"""
     ), markdown_table(lines)]  # fmt: skip
+
+
+def _second_order(arms: Arms, routers: Routers) -> list[str]:
+    mine = {label: rows for label, rows in arms.items() if label.startswith(SECOND_ORDER)}
+    lines = []
+    for line in tables.second_order(mine, routers):
+        settings = mine[line["arm"]][0]["settings"]
+        changes = {name: value for name, value in changed(settings, "best").items() if name != "passes"}
+        lines.append({
+            "arm": line["arm"].removeprefix(SECOND_ORDER), "against its own `best`": _changes(changes),
+            "fully routed": line["full"], "first full pass, median": _plain(line["first_full"]),
+            "missing a pass": f"{line['missing']:.1f}", "in the last pass": f"{line['missing_last']:.1f}",
+            "above the bound, %": _mean(line["gap"], 2), "pairs kept, %": _percent(line["kept"]),
+            "averages that went back, %": _percent(line["resets"]), "CPU seconds a run": f"{line['cpu_seconds']:.1f}",
+        })  # fmt: skip
+    if not lines:
+        return []
+    rows = [row for some in mine.values() for row in some]
+    return ["### What second-order methods need here", _prose(
+        f"""On the set `tuning` ({_about("tuning", routers)}), the preset `best` with {rows[0]["settings"]["passes"]}
+        passes, {len({row["seed"] for row in rows})} agent a netlist and arm. Connections missing are means over all
+        passes of all runs and over the last passes; the gap to the bound is over fully routed runs:"""
+    ), markdown_table(lines)]  # fmt: skip
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.0f}"
 
 
 def _base(arms: Arms) -> str:

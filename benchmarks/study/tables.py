@@ -45,6 +45,7 @@ __all__ = [
     "read_arms",
     "read_routers",
     "rewards",
+    "second_order",
     "shorter_elsewhere",
     "summary",
     "tuning",
@@ -302,6 +303,30 @@ def ablation(arms: Arms, routers: Routers, base: str = "ablation-best") -> list[
             "arm": label, "changes": changes, "runs": found["runs"], "full": found["full"],
             "first_full": found["first_full"], "gap": found["gap"], "cpu_seconds": found["cpu_seconds"],
             "difference": difference,
+        })  # fmt: skip
+    return lines
+
+
+def second_order(arms: Arms, routers: Routers) -> list[dict[str, Any]]:
+    """A line an arm: what it reached, connections missing a pass, and what became of pairs and averages.
+
+    ``kept`` is the share of the pairs offered that the method took, ``resets`` the share of its aggregations after
+    which it went back; None for methods without them.
+    """
+    lines = []
+    for label, rows in arms.items():
+        found = summary(rows, routers)
+        missing = [row["metrics"]["connections"] - made for row in rows for made in row["metrics"]["curve"]["routed"]]
+        last = [row["metrics"]["connections"] - row["metrics"]["curve"]["routed"][-1] for row in rows]
+        taken, refused, resets = (
+            sum(row["counters"].get(f"n_{name}", 0) for row in rows) for name in ("accepted", "rejected", "resets")
+        )
+        lines.append({
+            "arm": label, "runs": found["runs"], "full": found["full"], "first_full": found["first_full"],
+            "missing": sum(missing) / len(missing), "missing_last": sum(last) / len(last), "gap": found["gap"],
+            "kept": taken / (taken + refused) if taken + refused else None,
+            "resets": resets / (taken + refused + resets) if resets else None,
+            "cpu_seconds": found["cpu_seconds"],
         })  # fmt: skip
     return lines
 
