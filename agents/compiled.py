@@ -22,6 +22,7 @@ from agents.td import LOSSES
 __all__ = ["clip", "loss_and_gradients", "q_values", "targets"]
 
 
+@torch.no_grad()
 def q_values(params: Sequence[Tensor], obs: Tensor) -> Tensor:
     """Q-values (members, B, moves) of stacked weights and biases, layer by layer, and observations (members, B, E)."""
     return _layers(params, obs)[-1]
@@ -35,6 +36,7 @@ def targets(returns: Tensor, discount: Tensor, online: Tensor, target: Tensor, m
     return out
 
 
+@torch.no_grad()
 def loss_and_gradients(
     params: Sequence[Tensor], obs: Tensor, moves: Tensor, target: Tensor, kind: str, weights: Tensor | None
 ) -> tuple[Tensor, list[Tensor]]:
@@ -49,7 +51,7 @@ def loss_and_gradients(
         torch.bmm(found[layer].mT, slope, out=weight)
         _sums(*_arrays(slope, bias))
         if layer:
-            slope = torch.bmm(slope, params[2 * layer].detach().mT)
+            slope = torch.bmm(slope, params[2 * layer].mT)
             _through_relu(*_arrays(found[layer], slope))
     return losses, gradients
 
@@ -71,14 +73,14 @@ def _layers(params: Sequence[Tensor], obs: Tensor) -> list[Tensor]:
     """What each layer receives, and the outputs of the last."""
     found = [obs]
     for layer in range(0, len(params), 2):
-        x = torch.bmm(found[-1], params[layer].detach())
-        _add_bias(layer + 2 < len(params), *_arrays(x, params[layer + 1]))
+        x = torch.bmm(found[-1], params[layer])
+        _add_bias(layer + 2 < len(params), *_arrays(x, params[layer + 1].detach()))
         found.append(x)
     return found
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
-    return [one.detach().numpy() for one in tensors]
+    return [one.numpy() for one in tensors]
 
 
 @njit(cache=True, error_model="numpy")
