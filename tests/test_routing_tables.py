@@ -232,14 +232,18 @@ def test_an_ablation_says_what_changed_and_by_how_much():
 
 def test_second_order_arms_say_what_was_missing_and_what_became_of_pairs():
     counted = {"n_accepted": 6, "n_rejected": 2, "n_resets": 2}
-    rows = [made("a") | {"counters": counted}, failed("b") | {"counters": counted}]
-    plain = [made("a") | {"counters": {}}]
-    second, first = tables.second_order({"second-order-x": rows, "second-order-adam": plain}, ROUTERS)
+    changed = [
+        made("a", label="best-adam") | {"counters": counted},
+        failed("b", label="best-adam") | {"counters": counted},
+    ]
+    plain = [short("a", 9, label="best-adam") | {"counters": {}}, made("b", label="best-adam") | {"counters": {}}]
+    first, second = tables.second_order({"y-adam": plain, "y-adam-changed": changed}, ROUTERS, "y-")
     assert (second["runs"], second["full"]) == (2, 1)
-    assert second["missing"] == pytest.approx((1 + 0 + 0 + 2 + 1 + 2) / 6)
+    assert second["missing"].mean == pytest.approx((1 / 3 + 5 / 3) / 2)
     assert second["missing_last"] == pytest.approx(1)
     assert (second["kept"], second["resets"]) == (pytest.approx(12 / 16), pytest.approx(4 / 20))
-    assert (first["kept"], first["resets"], first["missing_last"]) == (None, None, 0)
+    assert second["difference"].mean == pytest.approx((1 / 3 - 0 + 5 / 3 - 1 / 3) / 2)
+    assert (first["kept"], first["resets"], first["missing_last"], first["difference"]) == (None, None, 0, None)
 
 
 def test_means_of_public_netlists_are_over_what_was_connected():

@@ -202,8 +202,14 @@ def numbers(row: Row, routers: Routers) -> dict[str, float | None]:
     return {
         "routed": float(full), "reward": best_reward(row), "pass": metrics["pass"],
         "first_full": metrics["first_full"], "minus_astar": minus("astar-none"), "minus_tree": minus("astar-net"),
-        "gap": gap, "gradients": row["evaluations"].get("gradients"),
+        "gap": gap, "gradients": row["evaluations"].get("gradients"), "missing": _missing(row),
     }  # fmt: skip
+
+
+def _missing(row: Row) -> float:
+    """Connections missing, the mean over all passes that were made."""
+    made = row["metrics"]["curve"]["routed"]
+    return float(row["metrics"]["connections"] - sum(made) / len(made))
 
 
 def _mean(rows: Sequence[Row], routers: Routers, name: str) -> Estimate | None:
@@ -307,23 +313,24 @@ def ablation(arms: Arms, routers: Routers, base: str = "ablation-best") -> list[
     return lines
 
 
-def second_order(arms: Arms, routers: Routers) -> list[dict[str, Any]]:
+def second_order(arms: Arms, routers: Routers, prefix: str) -> list[dict[str, Any]]:
     """A line an arm: what it reached, connections missing a pass, and what became of pairs and averages.
 
-    ``kept`` is the share of the pairs offered that the method took, ``resets`` the share of its aggregations after
-    which it went back; None for methods without them.
+    ``difference`` is what it misses minus what is missed by the arm named like its optimizer, ``kept`` the share of the
+    pairs offered that the method took, ``resets`` the share of its aggregations after which it went back; None for
+    methods without them.
     """
     lines = []
     for label, rows in arms.items():
-        found = summary(rows, routers)
-        missing = [row["metrics"]["connections"] - made for row in rows for made in row["metrics"]["curve"]["routed"]]
+        found, base = summary(rows, routers), arms.get(prefix + rows[0]["settings"]["optimizer"])
         last = [row["metrics"]["connections"] - row["metrics"]["curve"]["routed"][-1] for row in rows]
         taken, refused, resets = (
             sum(row["counters"].get(f"n_{name}", 0) for row in rows) for name in ("accepted", "rejected", "resets")
         )
         lines.append({
             "arm": label, "runs": found["runs"], "full": found["full"], "first_full": found["first_full"],
-            "missing": sum(missing) / len(missing), "missing_last": sum(last) / len(last), "gap": found["gap"],
+            "missing": _mean(rows, routers, "missing"), "missing_last": sum(last) / len(last), "gap": found["gap"],
+            "difference": differences(rows, base, routers, ["missing"])["missing"] if base and base != rows else None,
             "kept": taken / (taken + refused) if taken + refused else None,
             "resets": resets / (taken + refused + resets) if resets else None,
             "cpu_seconds": found["cpu_seconds"],
