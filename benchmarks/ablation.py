@@ -66,6 +66,8 @@ NO_SCHEDULE = {"final_rate": 1.0}
 SAME = "schedule=constant"
 SECOND_ORDER: dict[str, dict[str, Any]] = {
     "adam": {},
+    "adam-batch-32": {"batch": 32},
+    "adam-batch-512": {"batch": 512},
     "adam-published-reward": AS_PUBLISHED,
     "rmsprop": {},
     "asnaq": {},
