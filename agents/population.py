@@ -186,6 +186,7 @@ class Population:
         for old, new in zip(self.target, self.net.params, strict=True):
             old.lerp_(new, share)
 
+    @torch.no_grad()
     def _learn(self) -> None:
         config = self.config
         batch = self.replay.draw(self.draws.uniform(config.batch))
