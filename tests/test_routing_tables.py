@@ -137,11 +137,16 @@ def test_a_run_that_ended_early_goes_on_with_its_best_pass():
     assert tables.curve(longer, "routed").shape == (2, 3)
 
 
-def test_runs_are_counted_whose_fewest_moves_are_not_the_shortest_way():
-    shorter = made("a", routed=(2, 2, 1), lengths=(9, 8, 2), best=1)
-    assert tables.shorter_elsewhere([shorter, made("a"), failed("a"), short("a", 5)]) == 1
-    shorter["metrics"]["curve"]["overflow"][1] = 1
-    assert tables.shorter_elsewhere([shorter]) == 0
+def test_all_runs_are_judged_by_their_shortest_full_pass():
+    row = made("a", routed=(2, 2, 1, 2), moves=(10, 30, 5, 20), lengths=(9, 8, 2, 8), best=1)
+    found = tables.judged(row)
+    assert (found["metrics"]["pass"], found["metrics"]["wirelength"]) == (4, 8), "of two shortest that of fewer moves"
+    assert tables.best_reward(found) == 101 * 2 - 20
+    assert row["metrics"]["pass"] == 1, "the row itself stays"
+    row["metrics"]["curve"]["overflow"] = [0, 1, 0, 1]
+    assert tables.judged(row) is row
+    for other in (made("a"), failed("a"), short("a", 5)):
+        assert tables.judged(other) is other
 
 
 def test_cpu_seconds_are_the_populations_over_their_members():

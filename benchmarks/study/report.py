@@ -201,7 +201,7 @@ def _set(name: str, arms: Arms, routers: Routers) -> list[str]:
     lengths += [_router_line(router, told, routers, lengths[0]) for router, told in BASELINES.items() if routers]
     lengthwise = _prose(
         f"""Wirelength of the fully routed runs, and what a run costs; a router's length is that of the netlists which
-        it routed without overflow{_early(arms)}{_shorter(arms)}:"""
+        it routed without overflow{_early(arms)}{_judged(arms)}:"""
     )
     shown = [*parts, markdown_table(results), lengthwise, markdown_table(lengths), _cost(arms)]
     return [*shown, *_differences(arms, routers)]
@@ -234,10 +234,10 @@ def _early(arms: Arms) -> str:
     return _told("runs that ended early, with a pass at the proven bound", ended)
 
 
-def _shorter(arms: Arms) -> str:
-    """Whose best pass, which is that of the fewest moves, is not the shortest."""
-    shorter = {label: tables.shorter_elsewhere(rows) for label, rows in arms.items()}
-    return _told("runs whose best pass, that of the fewest moves, is not their shortest", shorter)
+def _judged(arms: Arms) -> str:
+    """Whose best pass is read from the curves."""
+    counts = {label: sum("judged" in row for row in rows) for label, rows in arms.items()}
+    return _told("runs made when the fewest moves decided, whose shortest pass is read from their curves", counts)
 
 
 def _told(what: str, counts: Mapping[str, int]) -> str:

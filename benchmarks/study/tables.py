@@ -39,6 +39,7 @@ __all__ = [
     "first_netlists",
     "fully_routed",
     "in_order",
+    "judged",
     "liao",
     "numbers",
     "pairs",
@@ -46,7 +47,6 @@ __all__ = [
     "read_routers",
     "rewards",
     "second_order",
-    "shorter_elsewhere",
     "summary",
     "tuning",
 ]
@@ -69,14 +69,14 @@ PUBLISHED_LIAO = {"set05": {"connected": 91, "wirelength": 201.6, "astar": 199.2
 
 
 def read_arms(folder: Path) -> dict[str, dict[str, list[Row]]]:
-    """Rows by set and arm from ``SET-ARM.jsonl.gz``, arms in the order of ``in_order``.
+    """Rows by set and arm from ``SET-ARM.jsonl.gz``, each ``judged``, arms in the order of ``in_order``.
 
     Raises:
         ValueError: a file does not end with the method of its rows, or mixes methods.
     """
     found: dict[str, dict[str, list[Row]]] = {}
     for path in sorted(folder.glob("*.jsonl.gz")):
-        if not (rows := read(path)):
+        if not (rows := [judged(row) for row in read(path)]):
             continue
         label, name = rows[0]["method"], path.name.removesuffix(".jsonl.gz")
         if not name.endswith(f"-{label}") or any(row["method"] != label for row in rows):
@@ -158,18 +158,27 @@ def _line(row: Row, name: str) -> list[float]:
     return list(row["metrics"]["curve"][name])
 
 
-def shorter_elsewhere(rows: Iterable[Row]) -> int:
-    """Runs of which another pass without overflow made all connections in less wirelength than the best pass.
+def judged(row: Row) -> Row:
+    """The row with the pass that counts by one rule for all: of those that make everything without overflow the
+    shortest, then that of the fewest moves.
 
-    Fewest moves is not always least wirelength: a move along the net's own wire costs a move and no length.
+    Rows of earlier runs have that of the fewest moves, which is not always the shortest: a move along the net's own
+    wire costs a move and no length. What changes then are pass, reward and wirelength, known from the curves.
     """
-    count = 0
-    for row in rows:
-        curves, all_of_them = row["metrics"]["curve"], row["metrics"]["connections"]
-        passes = zip(curves["routed"], curves["overflow"], curves["wirelength"], strict=True)
-        lengths = [length for routed, over, length in passes if routed == all_of_them and not over]
-        count += min(lengths, default=row["metrics"]["wirelength"]) < row["metrics"]["wirelength"]
-    return count
+    metrics = row["metrics"]
+    if not fully_routed(row) or metrics["overflow"]:
+        return row
+    curves = metrics["curve"]
+    passes = zip(curves["routed"], curves["overflow"], curves["wirelength"], strict=True)
+    full = {k: w for k, (made, over, w) in enumerate(passes) if made == metrics["connections"] and not over}
+    if not full or min(full.values()) >= metrics["wirelength"]:
+        return row
+    moves = [b - a for a, b in pairwise([0, *curves["step"]])]
+    best = min(full, key=lambda k: (full[k], moves[k], k))
+    changed = {"pass": best + 1, "wirelength": full[best]}
+    if "reward" in curves:
+        changed["reward"] = curves["reward"][best]
+    return row | {"metrics": metrics | changed, "judged": True}
 
 
 def cpu_seconds(rows: Sequence[Row]) -> float:
