@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from agents import records
 from agents.config import parse_options
+from agents.population import Population
 from agents.presets import preset
-from benchmarks.ablation import PREFIXES
+from benchmarks.ablation import PREFIXES, SECOND_ORDER, chosen
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.reporting.tables import markdown_table
 from benchmarks.routing import RESULTS, Arguments, write
@@ -23,6 +24,7 @@ from benchmarks.study import figures, report, tables
 from benchmarks.study.commands import changed, commands, devices
 from benchmarks.study.pictures import draw
 from benchmarks.tuning import tuned
+from routing_env.generators.published import published_set
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 ROUTERS = {
@@ -233,6 +235,18 @@ def test_an_ablation_says_what_changed_and_by_how_much():
     assert (lines[1]["full"], lines[1]["difference"].mean, lines[1]["difference"].n) == (1, pytest.approx(2), 1)
     alone = tables.ablation({"ablation-batch": other}, ROUTERS)
     assert (alone[0]["changes"], alone[0]["difference"]) == (None, None)
+
+
+def test_every_second_order_arm_is_a_population_that_can_learn():
+    problems = published_set(2, seed=3, width=4, height=4, nets=3, capacity=3)
+    for name in SECOND_ORDER:
+        config = chosen("second-order", name, "", 30)
+        assert (config.optimizer, config.passes) == (name.partition("-")[0], 30)
+        small = dataclasses.replace(config, hidden=(4,), replay=300, learning_starts=2, demonstrations=0)
+        population = Population(problems, small, [0, 1])
+        for _ in range(6):
+            population.advance()
+        assert population.updates == 2
 
 
 def test_second_order_arms_say_what_was_missing_and_what_became_of_pairs():
