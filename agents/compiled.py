@@ -18,6 +18,7 @@ from numba import njit
 from torch import Tensor
 
 from agents.td import LOSSES
+from optimizers.members import SUMS, arrays
 
 __all__ = ["clip", "loss_and_gradients", "q_values", "targets"]
 
@@ -32,7 +33,7 @@ def targets(returns: Tensor, discount: Tensor, online: Tensor, target: Tensor, m
     """``double_dqn_target``: returns, discount (members, B), the rest (members, B, moves)."""
     out = torch.empty_like(online[..., 0])
     allowed = online if mask is None else mask
-    _targets(mask is not None, *_arrays(returns, discount, online, target, allowed, out))
+    _targets(mask is not None, *arrays(returns, discount, online, target, allowed, out))
     return out
 
 
@@ -44,15 +45,15 @@ def loss_and_gradients(
     found = _layers(params, obs)
     losses, slope = torch.empty_like(target[:, 0]), torch.empty_like(found[-1])
     each = target if weights is None else weights
-    _losses(LOSSES.index(kind), weights is not None, *_arrays(found[-1], moves, target, each, losses, slope))
+    _losses(LOSSES.index(kind), weights is not None, *arrays(found[-1], moves, target, each, losses, slope))
     gradients = [torch.empty_like(one) for one in params]
     for layer in range(len(params) // 2 - 1, -1, -1):
         weight, bias = gradients[2 * layer], gradients[2 * layer + 1]
         torch.bmm(found[layer].mT, slope, out=weight)
-        _sums(*_arrays(slope, bias))
+        _sums(*arrays(slope, bias))
         if layer:
             slope = torch.bmm(slope, params[2 * layer].mT)
-            _through_relu(*_arrays(found[layer], slope))
+            _through_relu(*arrays(found[layer], slope))
     return losses, gradients
 
 
@@ -74,13 +75,9 @@ def _layers(params: Sequence[Tensor], obs: Tensor) -> list[Tensor]:
     found = [obs]
     for layer in range(0, len(params), 2):
         x = torch.bmm(found[-1], params[layer])
-        _add_bias(layer + 2 < len(params), *_arrays(x, params[layer + 1].detach()))
+        _add_bias(layer + 2 < len(params), *arrays(x, params[layer + 1].detach()))
         found.append(x)
     return found
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [one.numpy() for one in tensors]
 
 
 @njit(cache=True, error_model="numpy")
@@ -158,7 +155,7 @@ def _losses(kind: int, weighted: bool, q: Any, moves: Any, target: Any, weights:
         losses[p] = total
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@njit(cache=True, fastmath=SUMS, error_model="numpy")
 def _add_squares(part: Any, squares: Any) -> None:
     for p in range(part.shape[0]):
         row, total = part[p], 0.0

@@ -8,7 +8,7 @@ from typing import Any
 from agents.config import TrainConfig
 from routing_env.plugins import nearest
 
-__all__ = ["PRESETS", "chosen_preset", "preset"]
+__all__ = ["CONSTANT", "PRESETS", "chosen_preset", "preset"]
 
 PUBLISHED: dict[str, Any] = {
     "observation": "published",  # twelve numbers in grid units
@@ -52,12 +52,11 @@ BEST: dict[str, Any] = {"demonstrations": 20, "train_every": 2, "decomposition":
 """ours: the defaults of ``TrainConfig``, A* routes in the replay, connections that meet where a cheapest tree branches;
 docs/results.md has the ablations"""
 
+CONSTANT = ("schedule=constant",)
+"""for methods with a schedule of their own: the run's multiplies their rate"""
 SCHEDULED = ("olbfgs", "olnaq", "olmoq", "obfgs", "onaq", "omoq", "sqn")
-BEST_OPTIMIZERS: dict[str, dict[str, Any]] = {
-    name: {"learning_rate": 0.1, "option": ("schedule=constant",)} for name in SCHEDULED
-}
-"""the run's own schedule multiplies the rates of methods that have one, so that theirs is constant; 0.1 was chosen for
-oLNAQ and oLMoQ; others take their own defaults"""
+BEST_OPTIMIZERS: dict[str, dict[str, Any]] = {name: {"learning_rate": 0.1, "option": CONSTANT} for name in SCHEDULED}
+"""0.1 was chosen for oLNAQ and oLMoQ; others take their own defaults"""
 
 PRESETS = {"published": PUBLISHED, "best": BEST}
 

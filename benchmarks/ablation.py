@@ -19,7 +19,7 @@ import tyro
 
 from agents.config import TrainConfig
 from agents.jobs import JobError
-from agents.presets import preset
+from agents.presets import CONSTANT, preset
 from benchmarks.routing import RESULTS, study
 
 __all__ = ["ARMS", "PREFIXES", "SECOND_ORDER"]
@@ -63,7 +63,6 @@ ARMS: dict[str, dict[str, Any]] = {
 AS_PUBLISHED = {"reward": "published", "reward_scale": 1.0, "loss": "squared", "max_grad_norm": float("inf")}
 """the published reward as it is: 100 on reaching the target, and what its size is damped by switched off"""
 NO_SCHEDULE = {"final_rate": 1.0}
-CONSTANT = "schedule=constant"
 SECOND_ORDER: dict[str, dict[str, Any]] = {
     "adam": {},
     "adam-batch-32": {"batch": 32},
@@ -87,17 +86,17 @@ SECOND_ORDER: dict[str, dict[str, Any]] = {
     "olnaq": {},
     "olnaq-constant": NO_SCHEDULE,
     "olnaq-own-schedule": {"learning_rate": None, "option": (), **NO_SCHEDULE},
-    "olnaq-no-curvature": {"option": (CONSTANT, "lam=1e6")},  # y + lam s is lam s: H is a multiple of the identity
-    "olnaq-lam-0.01": {"option": (CONSTANT, "lam=0.01")},
-    "olnaq-lam-0": {"option": (CONSTANT, "lam=0")},
-    "olnaq-not-normalized": {"option": (CONSTANT, "normalize=False"), "learning_rate": 0.1},
+    "olnaq-no-curvature": {"option": (*CONSTANT, "lam=1e6")},  # y + lam s is lam s: H is a multiple of the identity
+    "olnaq-lam-0.01": {"option": (*CONSTANT, "lam=0.01")},
+    "olnaq-lam-0": {"option": (*CONSTANT, "lam=0")},
+    "olnaq-not-normalized": {"option": (*CONSTANT, "normalize=False")},
     "olnaq-batch-32": {"batch": 32},
     "olnaq-batch-512": {"batch": 512},
     "olnaq-published-reward": AS_PUBLISHED,
     "olmoq": {},
     "olmoq-own-schedule": {"learning_rate": None, "option": (), **NO_SCHEDULE},
-    "olmoq-no-curvature": {"option": (CONSTANT, "lam=1e6")},
-    "olmoq-lam-0.01": {"option": (CONSTANT, "lam=0.01")},
+    "olmoq-no-curvature": {"option": (*CONSTANT, "lam=1e6")},
+    "olmoq-lam-0.01": {"option": (*CONSTANT, "lam=0.01")},
     "olmoq-published-reward": AS_PUBLISHED,
 }  # fmt: skip
 """by name, which begins with the optimizer's"""

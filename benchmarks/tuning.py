@@ -22,7 +22,7 @@ from tqdm import tqdm
 from agents import records
 from agents.config import TrainConfig
 from agents.population import Population
-from agents.presets import preset
+from agents.presets import CONSTANT, preset
 from benchmarks.routing import RESULTS, problem_set
 from routing_env import Problem, rules
 
@@ -45,7 +45,6 @@ class Space:
 
 
 MOMENTA = (0.5, 0.8, 0.9, 0.95)
-CONSTANT = ("schedule=constant",)  # the run's own schedule multiplies the rate
 SPACES: dict[str, Space] = {
     "adam": Space(1e-4, 1e-2, "betas", ((0.9, 0.999), (0.8, 0.999), (0.95, 0.999), (0.9, 0.99))),
     "rmsprop": Space(1e-4, 1e-2, "rho", (0.9, 0.95, 0.99, 0.999)),
@@ -178,7 +177,7 @@ def main() -> int:
         for name in asked.optimizers:
             rows = tune(name, problems, trials=asked.trials, passes=asked.passes, path=asked.results / "tuning.jsonl",
                         quiet=asked.quiet)  # fmt: skip
-            best = min(rows, key=lambda row: float(row["metrics"]["missing"]))
+            best = best_trial(rows)
             print(f"{name}: {best['metrics']['missing']:.2f} missing with {best['settings']}", flush=True)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["compilable", "keep_members"]
+__all__ = ["SUMS", "arrays", "compilable", "keep_members"]
+
+SUMS = {"reassoc", "contract", "nsz"}
+"""what a compiler may do to sums of compiled loops, so that they take the processor's vector instructions"""
+
+
+def arrays(*tensors: Tensor) -> list[Any]:
+    """Tensors as numpy sees them, for compiled loops."""
+    return [one.numpy() for one in tensors]
 
 
 def compilable(x: Tensor) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from agents.presets import PRESETS
 from benchmarks.ablation import PREFIXES
 from benchmarks.routing import SETS, settings_of
-from benchmarks.study.tables import Arms, Routers, Row
+from benchmarks.study.tables import Arms, Routers, Row, beginning
 
 __all__ = ["changed", "commands", "devices"]
 
@@ -103,7 +103,7 @@ def _literal(value: Any) -> str:
 def _ablation(part: str, arms: Arms) -> str:
     """The command for a part's arms, nothing without any."""
     prefix = PREFIXES[part]
-    mine = {label: rows for label, rows in arms.items() if label.startswith(prefix)}
+    mine = beginning(arms, prefix)
     if not mine:
         return ""
     rows = [row for some in mine.values() for row in some]

@@ -323,7 +323,7 @@ def _tuning(found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _ablation(arms: Arms, routers: Routers) -> list[str]:
-    mine = {label: rows for label, rows in arms.items() if label.startswith(ABLATION)}
+    mine = tables.beginning(arms, ABLATION)
     lines = [
         {
             "arm": line["arm"].removeprefix(ABLATION), "changes": _changes(line["changes"]), "runs": line["runs"],
@@ -345,13 +345,11 @@ def _ablation(arms: Arms, routers: Routers) -> list[str]:
 
 
 def _second_order(arms: Arms, routers: Routers) -> list[str]:
-    mine = {label: rows for label, rows in arms.items() if label.startswith(SECOND_ORDER)}
+    mine = tables.beginning(arms, SECOND_ORDER)
     lines = []
     for line in tables.second_order(mine, routers, SECOND_ORDER):
-        settings = mine[line["arm"]][0]["settings"]
-        changes = {name: value for name, value in changed(settings, "best").items() if name != "passes"}
         lines.append({
-            "arm": line["arm"].removeprefix(SECOND_ORDER), "changes": _changes(changes),
+            "arm": line["arm"].removeprefix(SECOND_ORDER), "changes": _against_best(mine[line["arm"]]),
             "fully routed": line["full"], "first full pass, median": _plain(line["first_full"]),
             "missing a pass": _mean(line["missing"], 1), "minus its own `best`": _range(line["difference"], 1, "+"),
             "missing in the last": f"{line['missing_last']:.1f}",
@@ -383,9 +381,13 @@ def _base(arms: Arms) -> str:
     """How the base of the table differs from the preset, which was chosen by the table."""
     if "ablation-best" not in arms:
         return "The preset itself has no rows here, so nothing is compared."
-    settings = arms["ablation-best"][0]["settings"]
-    told = _changes({n: v for n, v in changed(settings, "best").items() if n != "passes"})
+    told = _against_best(arms["ablation-best"])
     return f"The preset was chosen by this table: in `best` here stood {told}." if told else ""
+
+
+def _against_best(rows: Sequence[Row]) -> str | None:
+    """What settings change in the preset as it is now, but for the passes."""
+    return _changes({n: v for n, v in changed(rows[0]["settings"], "best").items() if n != "passes"})
 
 
 def _changes(changes: dict[str, Any] | None) -> str | None:

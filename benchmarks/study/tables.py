@@ -32,6 +32,7 @@ __all__ = [
     "Routers",
     "Row",
     "ablation",
+    "beginning",
     "best_reward",
     "cpu_seconds",
     "curve",
@@ -102,6 +103,11 @@ def tuning(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def beginning(arms: Arms, prefix: str) -> dict[str, Sequence[Row]]:
+    """The arms whose labels begin so."""
+    return {label: rows for label, rows in arms.items() if label.startswith(prefix)}
+
+
 def read_routers(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """What routers reach on the netlists of each set, from ``SET-netlists.jsonl``."""
     return {
@@ -125,9 +131,12 @@ def fully_routed(row: Row) -> bool:
 
 def rewards(row: Row) -> list[float]:
     """The published reward of every pass."""
-    steps = [0, *row["metrics"]["curve"]["step"]]
-    moves = [b - a for a, b in pairwise(steps)]
-    return [101 * routed - made for routed, made in zip(row["metrics"]["curve"]["routed"], moves, strict=True)]
+    return [101 * routed - made for routed, made in zip(row["metrics"]["curve"]["routed"], _moves(row), strict=True)]
+
+
+def _moves(row: Row) -> list[int]:
+    """Of every pass."""
+    return [b - a for a, b in pairwise([0, *row["metrics"]["curve"]["step"]])]
 
 
 def best_reward(row: Row) -> float:
@@ -173,7 +182,7 @@ def judged(row: Row) -> Row:
     full = {k: w for k, (made, over, w) in enumerate(passes) if made == metrics["connections"] and not over}
     if not full or min(full.values()) >= metrics["wirelength"]:
         return row
-    moves = [b - a for a, b in pairwise([0, *curves["step"]])]
+    moves = _moves(row)
     best = min(full, key=lambda k: (full[k], moves[k], k))
     changed = {"pass": best + 1, "wirelength": full[best]}
     if "reward" in curves:

@@ -13,10 +13,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-__all__ = ["adam", "rmsprop"]
+from optimizers.members import SUMS, arrays
 
-SUMS = {"reassoc", "contract", "nsz"}
-"""what the compiler may do, so that sums take the processor's vector instructions"""
+__all__ = ["adam", "rmsprop"]
 
 
 def adam(
@@ -28,8 +27,8 @@ def adam(
     The rate is a number or (P, 1); moments m, v and their weights c1, c2 are moved on in place.
     """
     new, moved = torch.empty_like(w), torch.empty(len(w), dtype=torch.bool)
-    moments = _arrays(*(memory[name] for name in ("m", "c1", "v", "c2")))
-    _adam(betas[0], betas[1], eps, inside, _least(w), _each(rate, w), *_arrays(w, g, new, moved), *moments)
+    moments = arrays(*(memory[name] for name in ("m", "c1", "v", "c2")))
+    _adam(betas[0], betas[1], eps, inside, _least(w), _each(rate, w), *arrays(w, g, new, moved), *moments)
     return new, moved
 
 
@@ -41,12 +40,8 @@ def rmsprop(
     The rate is a number or (P, 1); the mean square v is moved on in place.
     """
     new, moved = torch.empty_like(w), torch.empty(len(w), dtype=torch.bool)
-    _rmsprop(rho, eps, inside, _least(w), _each(rate, w), *_arrays(w, g, new, moved, memory["v"]))
+    _rmsprop(rho, eps, inside, _least(w), _each(rate, w), *arrays(w, g, new, moved, memory["v"]))
     return new, moved
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [one.numpy() for one in tensors]
 
 
 def _each(rate: float | Tensor, w: Tensor) -> Any:

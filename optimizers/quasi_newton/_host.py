@@ -15,37 +15,36 @@ import torch
 from numba import njit
 from torch import Tensor
 
-__all__ = ["column", "enter", "fisher_times", "squares_of", "times"]
+from optimizers.members import SUMS, arrays
 
-SUMS = {"reassoc", "contract", "nsz"}
-"""what the compiler may do to sums, so that they take the processor's vector instructions"""
+__all__ = ["column", "enter", "fisher_times", "squares_of", "times"]
 
 
 def times(memory: dict[str, Any], g: Tensor, h: Tensor) -> Tensor:
     """H g (P, n) for the pairs of ``_lbfgs`` in ``memory``, with H0 = diag(h), h (P, n) or (P, 1)."""
     out = torch.empty_like(g)
-    S, Y, R, valid, slot = (memory[name].numpy() for name in ("S", "Y", "R", "valid", "slot"))
-    _times(S, Y, R, valid, slot, g.numpy(), h.contiguous().numpy(), out.numpy())
+    pairs = arrays(*(memory[name] for name in ("S", "Y", "R", "valid", "slot")))
+    _times(*pairs, *arrays(g, h.contiguous(), out))
     return out
 
 
 def column(memory: dict[str, Any], y: Tensor, valid: Tensor) -> Tensor:
     """S y (P, m) in float64, oldest first, where there is a pair by ``valid`` (P, m); 0 elsewhere."""
     out = torch.empty_like(valid)
-    _column(memory["S"].numpy(), memory["slot"].numpy(), valid.numpy(), y.numpy(), out.numpy())
+    _column(*arrays(memory["S"], memory["slot"], valid, y, out))
     return out
 
 
 def fisher_times(F: Tensor, weight: Tensor, s: Tensor) -> Tensor:
     """F' diag(weight) F s (P, n) for F (P, mF, n), weight (P, mF) and s (P, n)."""
     y = torch.zeros_like(s)
-    _fisher_times(F.numpy(), weight.numpy(), s.numpy(), y.numpy())
+    _fisher_times(*arrays(F, weight, s, y))
     return y
 
 
 def squares_of(F: Tensor, held: Tensor, out: Tensor) -> None:
     """Write the sum of the squares of F (P, mF, n) where ``held`` (P, mF) is 1 into ``out`` (P, n), float64."""
-    _squares_of(F.numpy(), held.numpy(), out.zero_().numpy())
+    _squares_of(*arrays(F, held, out.zero_()))
 
 
 def enter(F: Tensor, held: Tensor, turn: int, squares: Tensor, g: Tensor, ok: Tensor) -> None:
