@@ -33,7 +33,7 @@ from typing import Any
 import torch
 
 from agents import records
-from agents.allocator import keep_freed_memory
+from agents.processor import keep_freed_memory, without_subnormals
 from agents.config import TrainConfig
 from agents.graphs import use_graphs
 from agents.memory import check_device
@@ -97,7 +97,7 @@ def run_members(
     with_graphs = use_graphs(graphs, config, device)
     torch.set_num_threads(1)  # the matrices are tiny; more threads only wait for each other
     keep_freed_memory()
-    with alone(folder):
+    with alone(folder), without_subnormals():
         if (done := finished(folder, members, config)) is not None:
             (folder / "checkpoint.pt").unlink(missing_ok=True)  # of a run that was killed between the two
             return done

@@ -29,6 +29,7 @@ from agents import checkpoint, records
 from agents.config import TrainConfig, problem_of
 from agents.demonstrations import demonstrate
 from agents.double_dqn import DoubleDQN
+from agents.processor import without_subnormals
 from agents.sb3_vec_env import RoutingVecEnv
 from routing_env import Problem, Solution, official_score, rules, write_problem, write_solution
 
@@ -86,6 +87,7 @@ def build(config: TrainConfig, problem: Problem) -> DoubleDQN:
     return agent
 
 
+@without_subnormals()
 def train(config: TrainConfig, folder: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
     """Train an agent, or go on with one that was stopped.
 

@@ -25,7 +25,7 @@ import torch
 import tyro
 from stable_baselines3 import DQN
 
-from agents.allocator import keep_freed_memory
+from agents.processor import keep_freed_memory, without_subnormals
 from agents.config import TrainConfig
 from agents.training import build
 from benchmarks.closure_calls import closure_calls
@@ -261,6 +261,7 @@ class Arguments:
     """append the rows to benchmarks/results"""
 
 
+@without_subnormals()  # for both sides of every ratio
 def main() -> None:
     """Run the command line."""
     asked = tyro.cli(Arguments, description=__doc__)

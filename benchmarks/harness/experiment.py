@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import benchmarks.tasks
 from agents import records
-from agents.allocator import keep_freed_memory
+from agents.processor import keep_freed_memory
 from routing_env.plugins import nearest
 
 __all__ = ["Experiment", "Size", "Unit", "carry_out", "experiments", "pick", "read_rows"]

@@ -34,7 +34,7 @@ from matplotlib.axes import Axes
 from stable_baselines3 import DQN
 
 from agents import records
-from agents.allocator import keep_freed_memory
+from agents.processor import keep_freed_memory, without_subnormals
 from agents.config import TrainConfig
 from agents.memory import check_memory
 from agents.population import Population
@@ -145,9 +145,9 @@ def _shard(end: Connection, method: str, members: int) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     rate = population(method, members)
-    rate()
-    end.send(None)
-    with contextlib.suppress(EOFError):  # who asked has ended
+    with without_subnormals(), contextlib.suppress(EOFError):  # who asked has ended
+        rate()
+        end.send(None)
         while True:
             end.recv()
             end.send(rate())
