@@ -33,12 +33,12 @@ from typing import Any
 import torch
 
 from agents import records
-from agents.processor import keep_freed_memory, without_subnormals
 from agents.config import TrainConfig
 from agents.graphs import use_graphs
 from agents.memory import check_device
 from agents.networks import StackedMLP
 from agents.population import CURVES, Population
+from agents.processor import keep_freed_memory, without_subnormals
 from agents.stopping import Interrupted, alone, asked_to_stop
 from routing_env import Problem, official_score, rules, write_solution
 

@@ -25,8 +25,8 @@ import torch
 import tyro
 from stable_baselines3 import DQN
 
-from agents.processor import keep_freed_memory, without_subnormals
 from agents.config import TrainConfig
+from agents.processor import keep_freed_memory, without_subnormals
 from agents.training import build
 from benchmarks.closure_calls import closure_calls
 from benchmarks.growth import growths

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["SUMS", "arrays", "compilable", "keep_members"]
+__all__ = ["SUMS", "arrays", "compilable", "each", "keep_members", "one_a_member"]
 
 SUMS = {"reassoc", "contract", "nsz"}
 """what a compiler may do to sums of compiled loops, so that they take the processor's vector instructions"""
@@ -17,6 +17,16 @@ SUMS = {"reassoc", "contract", "nsz"}
 def arrays(*tensors: Tensor) -> list[Any]:
     """Tensors as numpy sees them, for compiled loops."""
     return [one.numpy() for one in tensors]
+
+
+def each(factor: float | Tensor, w: Tensor) -> Any:
+    """A factor of the vectors w (P, n), a number or one a member, as an array (P, 1) of their number type."""
+    return torch.as_tensor(factor, dtype=w.dtype).expand(len(w), 1).numpy()
+
+
+def one_a_member(factor: float | Tensor, w: Tensor) -> bool:
+    """Whether a factor of the vectors w (P, n) is the same for all coordinates of a member."""
+    return not isinstance(factor, Tensor) or factor.ndim < w.ndim or factor.shape[-1] == 1
 
 
 def compilable(x: Tensor) -> bool:

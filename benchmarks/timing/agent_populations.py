@@ -34,11 +34,11 @@ from matplotlib.axes import Axes
 from stable_baselines3 import DQN
 
 from agents import records
-from agents.processor import keep_freed_memory, without_subnormals
 from agents.config import TrainConfig
 from agents.memory import check_memory
 from agents.population import Population
 from agents.presets import preset
+from agents.processor import keep_freed_memory, without_subnormals
 from agents.training import build
 from benchmarks.reporting.tables import text_table
 from benchmarks.timing.measure import RESULTS, Measure, machine

@@ -22,7 +22,7 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import require
 from optimizers._vector import col, dot, everywhere
-from optimizers.members import compilable
+from optimizers.members import compilable, one_a_member
 
 __all__ = [
     "Elementwise",
@@ -67,7 +67,7 @@ class Elementwise(VectorOptimizer):
 
     def compiled(self, w: Tensor, rate: float | Tensor) -> Any:
         """The steps of ``_host`` where they are those of a population at w, else None; the rate is one a member."""
-        if not compilable(w) or (isinstance(rate, Tensor) and rate.ndim == w.ndim and rate.shape[-1] > 1):
+        if not compilable(w) or not one_a_member(rate, w):
             return None
         from optimizers.first_order import _host  # numba is loaded where it is first of use
 

@@ -13,7 +13,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from optimizers.members import SUMS, arrays
+from optimizers.members import SUMS, arrays, each
 
 __all__ = ["adam", "rmsprop"]
 
@@ -28,7 +28,7 @@ def adam(
     """
     new, moved = torch.empty_like(w), torch.empty(len(w), dtype=torch.bool)
     moments = arrays(*(memory[name] for name in ("m", "c1", "v", "c2")))
-    _adam(betas[0], betas[1], eps, inside, _least(w), _each(rate, w), *arrays(w, g, new, moved), *moments)
+    _adam(betas[0], betas[1], eps, inside, _least(w), each(rate, w), *arrays(w, g, new, moved), *moments)
     return new, moved
 
 
@@ -40,13 +40,8 @@ def rmsprop(
     The rate is a number or (P, 1); the mean square v is moved on in place.
     """
     new, moved = torch.empty_like(w), torch.empty(len(w), dtype=torch.bool)
-    _rmsprop(rho, eps, inside, _least(w), _each(rate, w), *arrays(w, g, new, moved, memory["v"]))
+    _rmsprop(rho, eps, inside, _least(w), each(rate, w), *arrays(w, g, new, moved, memory["v"]))
     return new, moved
-
-
-def _each(rate: float | Tensor, w: Tensor) -> Any:
-    """Rates (P, 1) in the weights' number type."""
-    return torch.as_tensor(rate, dtype=w.dtype).expand(len(w), 1).numpy()
 
 
 def _least(w: Tensor) -> float:

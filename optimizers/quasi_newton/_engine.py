@@ -25,8 +25,10 @@ from torch import Tensor
 from optimizers._base import VectorOptimizer
 from optimizers._options import Params, require
 from optimizers._vector import blend, col, norm, nowhere, overwrite, plus, unit
+from optimizers.members import one_a_member
+from optimizers.quasi_newton._lbfgs import LimitedMemory, compiled
 from optimizers.quasi_newton._momentum import estimated, first_memory
-from optimizers.quasi_newton._pairs import Pair, plain
+from optimizers.quasi_newton._pairs import Pair, plain, regularised
 
 __all__ = ["Matrix", "Online", "QuasiNewton", "check_numbers"]
 
@@ -143,10 +145,26 @@ class QuasiNewton(VectorOptimizer):
 
     def learn(self, s: Tensor, y: Tensor, g1: Tensor, ok: Tensor) -> None:
         """Hand a pair to the matrix where ok (*members,) holds and the pair rule accepts it."""
-        s, y, accept, sy, yy = self.pair_rule(s, y, g1)
-        taken = self.matrix.update(self, s, y, accept & ok, sy, yy)
+        if type(self).pair_rule is regularised and (host := self.compiled(y)):
+            taken = host.learn(self.memory, s, y, self.option("lam"), self.option("delta"), ok)
+        else:
+            s, y, accept, sy, yy = self.pair_rule(s, y, g1)
+            taken = self.matrix.update(self, s, y, accept & ok, sy, yy)
         self.count("n_accepted", taken)
         self.count("n_rejected", ok & ~taken)
+
+    def unit_step(self, g: Tensor, rate: float | Tensor) -> tuple[Tensor, Tensor]:
+        """``unit`` of H g by the option ``normalize``, (*members, n), and where it is sound, (*members,)."""
+        normalize = self.option("normalize")
+        if host := self.compiled(g, rate):
+            found: tuple[Tensor, Tensor] = host.direction(self.memory, g, self.option("h0"), normalize, rate)
+            return found
+        return unit(self.matrix.times(self, g), normalize, rate)
+
+    def compiled(self, x: Tensor, *factors: float | Tensor) -> Any:
+        """The steps of ``_host`` where they are those of this matrix for vectors like x, else None."""
+        known = type(self.matrix) is LimitedMemory and all(one_a_member(one, x) for one in factors)
+        return compiled(x) if known else None
 
     def forget(self, drop: Tensor) -> None:
         """Clear curvature and velocity of the members where drop (*members,) holds."""
@@ -194,8 +212,14 @@ class Online(QuasiNewton):
         return self._settle(ok, w_new, w)
 
     def _deferred(self, w: Tensor, mu: float | Tensor) -> Tensor:
-        memory = self.memory
+        memory, rate = self.memory, -self.schedule() * self.rate()
         g = self.gradient(w)
+        if type(self).pair_rule is regularised and (host := self.compiled(g, mu, rate)):
+            options = [self.option(name) for name in ("h0", "normalize", "lam", "delta")]
+            w_new, ok, taken, refused = host.deferred(memory, w, g, mu, rate, *options)
+            self.count("n_accepted", taken)
+            self.count("n_rejected", refused)
+            return self._settle(ok, w_new, w)
         finite = torch.isfinite(norm(g))
         self.learn(memory["s"], g - memory["g1"], memory["g1"], memory["pending"] & finite)
         g1 = estimated(self.memory, g, mu)
@@ -214,4 +238,4 @@ class Online(QuasiNewton):
 
     def displacement(self, g1: Tensor) -> tuple[Tensor, Tensor]:
         """s = -alpha_k H g1 / ||H g1|| and where that is finite and not zero."""
-        return unit(self.matrix.times(self, g1), self.option("normalize"), -self.schedule() * self.rate())
+        return self.unit_step(g1, -self.schedule() * self.rate())

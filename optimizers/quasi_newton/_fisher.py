@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from optimizers._evaluation import Closure
-from optimizers._vector import blend, col, dot, everywhere, norm, nowhere
+from optimizers._vector import blend, col, dot, everywhere, norm, nowhere, unit
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._lbfgs import LimitedMemory, combine, compiled, rows
 
@@ -70,6 +70,16 @@ class Fisher(QuasiNewton):
         """H0 of a sum of squares, (*members, n)."""
         h = squares.to(self.layout.dtype, copy=True)  # narrowed first: a root is slow in float64
         return h.add_(self.option("eps")).rsqrt_()
+
+    def scaled_step(self, g: Tensor, rate: float | Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """``unit_step`` with H0 of a sum of squares (*members, n)."""
+        normalize = self.option("normalize")
+        if host := self.compiled(g, rate):
+            found: tuple[Tensor, Tensor] = host.direction(
+                self.memory, g, "", normalize, rate, squares, self.option("eps")
+            )
+            return found
+        return unit(self.matrix.times(self, g, self.diagonal(squares)), normalize, rate)
 
     def remember(self, g: Tensor, ok: Tensor) -> None:
         """Put a gradient into F where ok (*members,) holds; an empty row elsewhere."""

@@ -102,6 +102,9 @@ class LimitedMemory:
     def update(self, of: VectorOptimizer, s: Tensor, y: Tensor, accept: Tensor, sy: Tensor, yy: Tensor) -> Tensor:
         """Keep the pairs of the members where ``accept`` (*members,) holds; returns accept."""
         memory, m = of.memory, of.option(self.size)
+        if host := compiled(y):
+            host.update(memory, s, y, accept, sy, yy)
+            return accept
         S, Y, slot = memory["S"], memory["Y"], memory["slot"]
         at = torch.where(accept, slot, m)
         if at.ndim:
@@ -112,11 +115,8 @@ class LimitedMemory:
         slot.copy_(torch.where(accept, (slot + 1) % m, slot))
         sy, valid = sy.double(), memory["valid"]
         shifted = _shift(valid, torch.ones_like(sy))
-        if host := compiled(y):
-            column = host.column(memory, y, shifted)
-        else:
-            S_now, _, order = self._pairs(of)
-            column = rows(S_now, y).double().gather(-1, order) * shifted
+        S_now, _, order = self._pairs(of)
+        column = rows(S_now, y).double().gather(-1, order) * shifted
         column[..., -1] = sy
         R = torch.zeros_like(memory["R"])
         R[..., :-1, :-1] = memory["R"][..., 1:, 1:]

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from optimizers._options import Common, Params, Rate, given, require
-from optimizers._vector import blend, col, norm, overwrite, unit
+from optimizers._vector import blend, col, norm, overwrite
 from optimizers.quasi_newton._fisher import Fisher
 
 __all__ = ["ASNAQ"]
@@ -73,8 +73,7 @@ class ASNAQ(Fisher):
         """One step, see the module's docstring."""
         memory, mu = self.memory, self.momentum()
         g1 = self.gradient(self.ahead(w, mu))
-        h = self.diagonal(memory["squares"] if self.k else g1 * g1)
-        s, ok = unit(self.matrix.times(self, g1, h), self.option("normalize"), -self.rate())
+        s, ok = self.scaled_step(g1, -self.rate(), memory["squares"] if self.k else g1 * g1)
         v = s.addcmul_(memory["v"], mu)
         w_new = blend(ok, w + v, w)
         g2 = self.gradient(w_new)

@@ -26,7 +26,7 @@ from torch import Tensor
 from optimizers._evaluation import Closure
 from optimizers._options import Common, Params, Rate, given
 from optimizers._products import Differentiated
-from optimizers._vector import dot, unit
+from optimizers._vector import dot
 from optimizers.quasi_newton._engine import QuasiNewton
 from optimizers.quasi_newton._lbfgs import LimitedMemory
 
@@ -62,7 +62,7 @@ class SQN(QuasiNewton):
         memory, L = self.memory, int(self.option("L"))
         g = self.gradient(w)
         finite = torch.isfinite(dot(g, g))
-        s, ok = unit(self.matrix.times(self, g), self.option("normalize"), -self.schedule() * self.rate())
+        s, ok = self.unit_step(g, -self.schedule() * self.rate())
         memory["w_sum"].add_(w)
         self.forget(~(ok & finite))
         w_new = self.stand_still(ok & finite, w + s, w)
