@@ -140,6 +140,9 @@ def main() -> int:
     if unknown := sorted(set(asked.arms) - set(known)):
         print(f"error: no arm {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
+    if asked.part != "preset" and asked.optimizer != "adam":
+        print("error: arms of second-order name their optimizer; --optimizer is of the preset's parts", file=sys.stderr)
+        return 2
     own = "" if asked.optimizer == "adam" or asked.part != "preset" else f"{asked.optimizer}-"
     arms = {
         f"{PREFIXES[asked.part]}{own}{name}": chosen(asked.part, name, asked.optimizer, asked.passes)

@@ -16,6 +16,7 @@ from agents import records
 from agents.config import parse_options
 from agents.population import Population
 from agents.presets import preset
+from benchmarks import ablation as ablations
 from benchmarks.ablation import PREFIXES, SECOND_ORDER, chosen
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.reporting.tables import markdown_table
@@ -506,3 +507,9 @@ def test_the_cost_of_the_published_study_is_told_when_all_of_it_was_run():
     told = " ".join(report._cost(arms).split())
     assert "3 published arms together, 9 runs, took 9.00 hours of one core" in told
     assert "4.50 hours where two cores share them" in told
+
+
+def test_an_optimizer_for_arms_that_name_their_own_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ablation", "--part", "second-order", "--optimizer", "asnaq"])
+    assert ablations.main() == 2
+    assert "arms of second-order name their optimizer" in capsys.readouterr().err

@@ -6,25 +6,24 @@ missing. Equal rows give the same page.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation import ARMS, PREFIXES
+from benchmarks.ablation import ARMS
 from benchmarks.reporting.intervals import Estimate, mean_over_netlists, wilson
 from benchmarks.reporting.tables import markdown_table
-from benchmarks.routing import SETS
 from benchmarks.study import tables
-from benchmarks.study.commands import changed, commands, devices
+from benchmarks.study.commands import commands, devices
+from benchmarks.study.effects import ABLATION, ablation, second_order, tuning
 from benchmarks.study.pictures import MAIN, compared_sets
-from benchmarks.study.tables import PUBLISHED, PUBLISHED_LIAO, Arms, Routers, Row
+from benchmarks.study.tables import PUBLISHED, PUBLISHED_LIAO, Arms, Routers
+from benchmarks.study.words import about, interval, plain, prose
 
 __all__ = ["BEGIN", "END", "replaced", "section"]
 
 BEGIN = "<!-- routing study: written by scripts.figures -->"
 END = "<!-- end -->"
-ABLATION, SECOND_ORDER = PREFIXES["preset"], PREFIXES["second-order"]
 EXPECTED = {
     "nets50": (*PUBLISHED, "best-adam"),
     "nets50x30": tuple(PUBLISHED),
@@ -48,10 +47,10 @@ def section(results: Path) -> str:
         parts += _set(name, arms[name], routers.get(name, {}))
     if compared:
         parts += _pictures(compared)
-    parts += _tuning(tables.tuning(results))
+    parts += tuning(tables.tuning(results))
     if arms.get("tuning"):
-        parts += _ablation(arms["tuning"], routers.get("tuning", {}))
-        parts += _second_order(arms["tuning"], routers.get("tuning", {}))
+        parts += ablation(arms["tuning"], routers.get("tuning", {}))
+        parts += second_order(arms["tuning"], routers.get("tuning", {}))
     if any(name in arms for name in PUBLISHED_LIAO):
         parts += _liao(arms, routers)
     parts.append(_missing(arms))
@@ -73,40 +72,18 @@ def replaced(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}" if text else f"{before}{BEGIN}\n{END}{after}"
 
 
-def _prose(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), width=120, break_long_words=False, break_on_hyphens=False)
-
-
 def _missing(arms: Mapping[str, Arms]) -> str:
     told = []
     for name, labels in EXPECTED.items():
         if missing := [label for label in labels if label not in arms.get(name, {})]:
             told.append(f"`{name}`: {', '.join(f'`{one.removeprefix(ABLATION)}`' for one in missing)}")
-    return _prose(f"Without rows, so not in the tables: {'; '.join(told)}.") if told else ""
-
-
-def _about(name: str, routers: Routers) -> str:
-    if name not in SETS:
-        return f"{len(routers)} netlists" if routers else "netlists"
-    count, seed, nets = SETS[name]
-    return f"{count} netlists of {nets} two-pin nets, seed {seed} of the generator"
-
-
-def _range(found: Estimate | None, digits: int = 0, sign: str = "", scale: float = 1.0) -> str | None:
-    if found is None:
-        return None
-    mean, low, high = (f"{scale * value:{sign}.{digits}f}" for value in found[:3])
-    return f"{mean} ({low} to {high})"
-
-
-def _mean(found: Estimate | None, digits: int = 0, sign: str = "") -> str | None:
-    return None if found is None else f"{found.mean:{sign}.{digits}f}"
+    return prose(f"Without rows, so not in the tables: {'; '.join(told)}.") if told else ""
 
 
 def _published_form(arms: Arms, routers: Routers) -> list[str]:
     lines = tables.first_netlists(arms, routers)
     parts = [f"### The first {len(lines)} netlists of `{MAIN}`, as published"]
-    parts.append(_prose(
+    parts.append(prose(
         """One agent a netlist and arm. Reward of the best pass, its number, and its wirelength, or how many connections
         it made where not all. In the line of means stands the wirelength minus A*'s over the fully routed netlists, and
         how many these are; published are 15 other netlists of the same generator. Arms of fewer netlists stand in the
@@ -168,8 +145,8 @@ def _foot(label: str, reward: float, at: float, minus: float | None, full: int, 
 
 
 def _set(name: str, arms: Arms, routers: Routers) -> list[str]:
-    parts = [f"### All netlists of `{name}`", _prose(
-        f"""{_about(name, routers).capitalize()}. In brackets are 95 % intervals: Wilson's for shares, with the seeds of
+    parts = [f"### All netlists of `{name}`", prose(
+        f"""{about(name, routers).capitalize()}. In brackets are 95 % intervals: Wilson's for shares, with the seeds of
         a netlist as one trial, and for means those of a bootstrap over netlists. Rewards are the published ones of the
         best pass, whatever the agent was paid; {_connections(arms)} The median of the first full pass counts
         runs without one as later than all."""
@@ -179,12 +156,12 @@ def _set(name: str, arms: Arms, routers: Routers) -> list[str]:
     for label, one in found.items():
         results.append({
             "arm": f"`{label}`", "runs": one["runs"], "fully routed": one["full"],
-            "share, %": _range(one["share"], scale=100), "reward of the best pass": _range(one["reward"]),
-            "pass of the best": _range(one["pass"]), "first full pass, median": _plain(one["first_full"]),
+            "share, %": interval(one["share"], scale=100), "reward of the best pass": interval(one["reward"]),
+            "pass of the best": interval(one["pass"]), "first full pass, median": plain(one["first_full"]),
         })  # fmt: skip
         lengths.append({
-            "arm": f"`{label}`", "minus A*, pair by pair": _range(one["minus_astar"], 1, "+"),
-            "minus A*, net trees": _range(one["minus_tree"], 1, "+"), "above the bound, %": _range(one["gap"], 2),
+            "arm": f"`{label}`", "minus A*, pair by pair": interval(one["minus_astar"], 1, "+"),
+            "minus A*, net trees": interval(one["minus_tree"], 1, "+"), "above the bound, %": interval(one["gap"], 2),
             "gradients a run": f"{one['gradients']:,.0f}" if one["gradients"] is not None else None,
             "CPU seconds a run": f"{one['cpu_seconds']:.1f}",
         })  # fmt: skip
@@ -192,14 +169,14 @@ def _set(name: str, arms: Arms, routers: Routers) -> list[str]:
             known = PUBLISHED[label]
             share = Estimate(known["full"] / known["runs"], *wilson(known["full"], known["runs"]), known["runs"])
             results.append(dict(zip(results[0], (
-                f"published, {NAMES[label]}", known["runs"], known["full"], _range(share, scale=100), known["reward"],
+                f"published, {NAMES[label]}", known["runs"], known["full"], interval(share, scale=100), known["reward"],
                 known["pass"], None), strict=True)))  # fmt: skip
             lengths.append(
                 dict.fromkeys(lengths[0])
                 | {"arm": f"published, {NAMES[label]}", "minus A*, pair by pair": f"{known['minus_astar']:+.1f}"}
             )
     lengths += [_router_line(router, told, routers, lengths[0]) for router, told in BASELINES.items() if routers]
-    lengthwise = _prose(
+    lengthwise = prose(
         f"""Wirelength of the fully routed runs, and what a run costs; a router's length is that of the netlists which
         it routed without overflow{_early(arms)}{_judged(arms)}:"""
     )
@@ -213,7 +190,7 @@ def _cost(arms: Arms) -> str:
         return ""
     runs = sum(len(arms[label]) for label in PUBLISHED)
     hours = sum(len(arms[label]) * tables.cpu_seconds(arms[label]) for label in PUBLISHED) / 3600
-    return _prose(
+    return prose(
         f"""The {len(PUBLISHED)} published arms together, {runs} runs, took {hours:.2f} hours of one core, populations
         of agents side by side; {hours / 2:.2f} hours where two cores share them."""
     )
@@ -245,10 +222,6 @@ def _told(what: str, counts: Mapping[str, int]) -> str:
     return f"; {what}: {', '.join(some)}" if some else ""
 
 
-def _plain(value: float | None) -> str | None:
-    return None if value is None else f"{value:g}"
-
-
 def _router_line(router: str, told: str, routers: Routers, like: dict[str, Any]) -> dict[str, Any]:
     """A router beside the arms: its lengths where it routed everything without overflow."""
     solved = {name: one for name, one in routers.items() if not (one[router]["unrouted"] or one[router]["overflow"])}
@@ -257,12 +230,12 @@ def _router_line(router: str, told: str, routers: Routers, like: dict[str, Any])
         found = mean_over_netlists(
             (name, one[router]["wirelength"] - one[other]["wirelength"]) for name, one in solved.items()
         )
-        return None if router == other else _range(found, 1, "+")
+        return None if router == other else interval(found, 1, "+")
 
     gap = mean_over_netlists(
         (name, 100 * (one[router]["wirelength"] - one["bound"]) / one["bound"]) for name, one in solved.items()
     )
-    cells = (f"{told} ({len(solved)} of {len(routers)})", minus("astar-none"), minus("astar-net"), _range(gap, 2))
+    cells = (f"{told} ({len(solved)} of {len(routers)})", minus("astar-none"), minus("astar-net"), interval(gap, 2))
     return dict.fromkeys(like) | dict(zip(like, cells, strict=False))
 
 
@@ -275,14 +248,14 @@ def _differences(arms: Arms, routers: Routers) -> list[str]:
         gap = found["gap"]
         lines.append({
             "difference": f"`{first}` minus `{second}`", "pairs": routed.n,
-            "fully routed, points": _range(routed, 0, "+", 100),
-            "reward of the best pass": _range(found["reward"], 0, "+"),
-            "pass of the best": _range(found["pass"], 0, "+"),
-            "above the bound, points": gap and f"{_range(gap, 2, '+')}, {gap.n} pairs",
+            "fully routed, points": interval(routed, 0, "+", 100),
+            "reward of the best pass": interval(found["reward"], 0, "+"),
+            "pass of the best": interval(found["pass"], 0, "+"),
+            "above the bound, points": gap and f"{interval(gap, 2, '+')}, {gap.n} pairs",
         })  # fmt: skip
     if not lines:
         return []
-    told = _prose(
+    told = prose(
         """Paired differences: the same netlist and seed in both arms, the bootstrap over netlists; lengths where both
         routed everything:"""
     )
@@ -290,11 +263,11 @@ def _differences(arms: Arms, routers: Routers) -> list[str]:
 
 
 def _pictures(compared: Sequence[str]) -> list[str]:
-    told = _prose(
+    told = prose(
         """Means over the runs by pass, and bands between their quartiles; in brackets the number of runs. Runs that
         ended at the proven bound go on with their best pass:"""
     )
-    profiles = _prose(
+    profiles = prose(
         f"""Of `{compared[0]}`: the share of runs that had made all connections in one pass by pass x; the share fully
         routed within x per cent of the proven bound; and that gap over the fully routed runs:"""
     )
@@ -302,98 +275,6 @@ def _pictures(compared: Sequence[str]) -> list[str]:
         "### Curves and profiles", told, "![Reward and connections by pass](pictures/routing-curves.png)",
         profiles, "![Performance profiles and gaps to the bound](pictures/routing-profile.png)",
     ]  # fmt: skip
-
-
-def _tuning(found: Sequence[dict[str, Any]]) -> list[str]:
-    if not found:
-        return []
-    lines = [
-        {
-            "optimizer": f"`{one['optimizer']}`", "trials": one["trials"], "learning rate": f"{one['rate']:.3g}",
-            "option": ", ".join(f"`{option}`" for option in one["option"]), "in `best`": f"{one['usual']:.3g}",
-            "missing a pass": f"{one['least']:.2f}", "median of the trials": f"{one['median']:.2f}",
-        }
-        for one in found
-    ]  # fmt: skip
-    return ["### Settings of `tuned`", _prose(
-        f"""The preset `best` with the learning rate and option of each optimizer's best trial: the fewest connections
-        missing, in the mean over the first {found[0]["passes"]} passes and the ten netlists of the set `tuning`, which
-        no other table uses:"""
-    ), markdown_table(lines)]  # fmt: skip
-
-
-def _ablation(arms: Arms, routers: Routers) -> list[str]:
-    mine = tables.beginning(arms, ABLATION)
-    lines = [
-        {
-            "arm": line["arm"].removeprefix(ABLATION), "changes": _changes(line["changes"]), "runs": line["runs"],
-            "fully routed": line["full"], "first full pass, median": _plain(line["first_full"]),
-            "above the bound, %": _mean(line["gap"], 2),
-            "minus `best`, points": line["difference"] and f"{_range(line['difference'], 2, '+')}, "
-                                                          f"{line['difference'].n} pairs",
-            "CPU seconds a run": f"{line['cpu_seconds']:.1f}",
-        }
-        for line in tables.ablation(mine, routers)
-    ]  # fmt: skip
-    if not lines:
-        return []
-    return ["### What matters in the preset `best`", _prose(
-        f"""One change at a time, on the set `tuning` ({_about("tuning", routers)}), which no other table uses. The gap
-        to the bound is over fully routed runs; its difference is paired by netlist and seed, over pairs that are both
-        fully routed, with a 95 % bootstrap interval. {_base(mine)}"""
-    ), markdown_table(lines)]  # fmt: skip
-
-
-def _second_order(arms: Arms, routers: Routers) -> list[str]:
-    mine = tables.beginning(arms, SECOND_ORDER)
-    lines = []
-    for line in tables.second_order(mine, routers, SECOND_ORDER):
-        lines.append({
-            "arm": line["arm"].removeprefix(SECOND_ORDER), "changes": _against_best(mine[line["arm"]]),
-            "fully routed": line["full"], "first full pass, median": _plain(line["first_full"]),
-            "missing a pass": _mean(line["missing"], 1), "minus its own `best`": _range(line["difference"], 1, "+"),
-            "missing in the last": f"{line['missing_last']:.1f}",
-            "above the bound, %": _mean(line["gap"], 2), "pairs kept, %": _percent(line["kept"]),
-            "averages that went back, %": _percent(line["resets"]), "CPU seconds a run": f"{line['cpu_seconds']:.1f}",
-        })  # fmt: skip
-    if not lines:
-        return []
-    rows = [row for some in mine.values() for row in some]
-    return ["### What second-order methods need here", _prose(
-        f"""On the set `tuning` ({_about("tuning", routers)}), the preset `best` with {rows[0]["settings"]["passes"]}
-        passes, {_agents(rows)} a netlist and arm. An arm's name begins with its optimizer's, and its changes are told
-        against the preset for that optimizer. Connections missing are means over all passes, and over the last ones;
-        the difference to the optimizer's own `best` is paired by netlist and seed, with a 95 % bootstrap interval. The
-        gap to the bound is over fully routed runs:"""
-    ), markdown_table(lines)]  # fmt: skip
-
-
-def _agents(rows: Sequence[Row]) -> str:
-    count = len({row["seed"] for row in rows})
-    return "one agent" if count == 1 else f"{count} agents"
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.0f}"
-
-
-def _base(arms: Arms) -> str:
-    """How the base of the table differs from the preset, which was chosen by the table."""
-    if "ablation-best" not in arms:
-        return "The preset itself has no rows here, so nothing is compared."
-    told = _against_best(arms["ablation-best"])
-    return f"The preset was chosen by this table: in `best` here stood {told}." if told else ""
-
-
-def _against_best(rows: Sequence[Row]) -> str | None:
-    """What settings change in the preset as it is now, but for the passes."""
-    return _changes({n: v for n, v in changed(rows[0]["settings"], "best").items() if n != "passes"})
-
-
-def _changes(changes: dict[str, Any] | None) -> str | None:
-    if not changes:
-        return None
-    return ", ".join(f"`{name}={value}`" for name, value in changes.items())
 
 
 def _liao(arms: Mapping[str, Arms], routers: Mapping[str, Routers]) -> list[str]:
@@ -414,7 +295,7 @@ def _liao(arms: Mapping[str, Arms], routers: Mapping[str, Routers]) -> list[str]
             lines.append({"set": name, "arm": "published DQN", "connected": f"{known['connected']} of 100",
                           "wirelength": f"{known['wirelength']:.1f}", "A*, pair by pair": f"{known['astar']:.1f}",
                           "negotiated": None, "bound": None})  # fmt: skip
-    return ["### Public netlists", _prose(
+    return ["### Public netlists", prose(
         """Netlists whose best pass made every connection without overflow, and mean wirelengths over just those; the
         published A* is a router of its own whose ties fall at random."""
     ), markdown_table(lines)]  # fmt: skip
@@ -423,6 +304,6 @@ def _liao(arms: Mapping[str, Arms], routers: Mapping[str, Routers]) -> list[str]
 def _commands(arms: Mapping[str, Arms], routers: Mapping[str, Routers]) -> list[str]:
     lines = [line for name in arms for line in commands(name, arms[name], routers.get(name, {}))]
     told = "; ".join(devices([row for one in arms.values() for rows in one.values() for row in rows]))
-    return ["### Commands", _prose(f"The rows were made by the following, on {told}:"),
+    return ["### Commands", prose(f"The rows were made by the following, on {told}:"),
             "```sh\n" + "\n".join(lines) + "\n```",
             "`python -m scripts.figures` writes this section and its pictures from the rows."]  # fmt: skip
