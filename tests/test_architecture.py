@@ -39,7 +39,7 @@ def wrong_arrows(path: str, source: str) -> list[str]:
     if package == "routing_env" and path != "routing_env/device_env.py":
         wrong |= modules & {"torch"}
     if package == "optimizers":
-        compiled = {"numba", "numpy"} if Path(path).name == "_host.py" else set()
+        compiled = {"numba", "numpy"} if Path(path).name.startswith("_host") else set()
         wrong |= modules - set(sys.stdlib_module_names) - {"torch", "optimizers"} - compiled
     if path not in STABLE_BASELINES:
         wrong |= modules & {"stable_baselines3"}

@@ -7,6 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from optimizers.quasi_newton._eigenvalues import eigh_small, jacobi
 from optimizers.quasi_newton._lsr1 import (
+    compiled,
     curvature_below,
     lsr1,
     newest_curvature,
@@ -409,3 +410,28 @@ def test_agreement_refuses_what_is_not_finite_and_steps_that_promise_nothing():
     torch.testing.assert_close(found, torch.tensor([0.5, -inf, -inf, -inf, -inf, -inf]).double())
     drowned = agreement(torch.tensor(1.0), torch.tensor(1.0 + 1.2e-7), torch.tensor(1e-12))
     assert drowned > 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(5, 12), (6, 4), (1, 3)], ids=str)
+def test_a_population_compiled_has_the_matrices_in_torch(shape, dtype, monkeypatch):
+    """On one thread of the processor they are compiled; with several torch makes them."""
+    m, n = shape
+    S, Y, gamma = normal(1, 6, m, n).to(dtype), normal(2, 6, m, n).to(dtype), normal(3, 6).double()
+    Y[1] = S[1] @ symmetric(4, n).to(dtype)  # that B satisfies all pairs once they span the space
+    S[2, -1], Y[3, 0] = 0.0, torch.nan
+    valid = torch.rand(6, m, generator=torch.Generator().manual_seed(5)) > 0.3
+    valid[0], valid[4] = True, False
+    v, found = normal(6, 6, n).double(), []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert (compiled(S) is None) == (threads == 2)
+        B = lsr1(S, Y, valid, gamma)
+        basis = B.eigenbasis()
+        product = (basis.vectors * basis.values.unsqueeze(-1) * (basis.vectors @ v.unsqueeze(-1))).sum(1)
+        found.append((B.present, B.kept, B.T, B.product(v), basis.present, basis.values, product))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+    kept = found[0][1]
+    assert kept[0].any()
+    assert not torch.cat([kept[4], kept[3, :1], kept[2, -1:]]).any()

@@ -16,12 +16,13 @@ rounding is left out too. All of it is carried in float64, whatever the dtype of
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from optimizers._vector import col, dot, norm
+from optimizers.members import compilable
 from optimizers.quasi_newton._eigenvalues import eigh_small
 
 __all__ = [
@@ -71,7 +72,9 @@ class LSR1(NamedTuple):
         values, P = eigh_small(self.T + torch.diag_embed(torch.where(self.present, 0.0, col(far))), capturable)
         present = values < col(0.75 * far)
         values = torch.where(present, values, 0.0) + col(self.gamma)
-        vectors = torch.where(present.unsqueeze(-1), _matmul(self.Q.mT, P).mT, 0.0)
+        host = compiled(self.Q)
+        vectors = host.turned(P, self.Q) if host else _matmul(self.Q.mT, P).mT
+        vectors = torch.where(present.unsqueeze(-1), vectors, 0.0)
         rest = present.sum(-1) < self.Q.shape[-1]
         return Eigenbasis(values, vectors, present, self.gamma, rest)
 
@@ -86,6 +89,9 @@ def lsr1(S: Tensor, Y: Tensor, valid: Tensor, gamma: Tensor, r: float = 1e-8) ->
         r: a pair is used where |s'u| > r ||s|| ||u||, u = y - B s with B of the pairs before it.
     """
     noise = 4.0 * torch.finfo(S.dtype).eps
+    if host := compiled(S):
+        gamma = gamma.double()
+        return LSR1(gamma, *host.lsr1(S, Y, valid, gamma, r, noise, _DEPENDENT))
     S, Y = (torch.where(valid.unsqueeze(-1), one, 0.0).double() for one in (S, Y))
     gamma = gamma.double()
     Q, (m, n) = torch.zeros_like(S), S.shape[-2:]
@@ -107,6 +113,15 @@ def lsr1(S: Tensor, Y: Tensor, valid: Tensor, gamma: Tensor, r: float = 1e-8) ->
         T[..., : i + 1, : i + 1] += weight.unsqueeze(-1) * weight.unsqueeze(-2) / curvature
         present[..., i], kept[..., i] = new, keep
     return LSR1(gamma, Q, T, present, kept)
+
+
+def compiled(S: Tensor) -> Any:
+    """The loops of ``_host_lsr1`` where they are those for pairs like S (*members, m, n), else None."""
+    if S.ndim < 3 or not compilable(S):
+        return None
+    from optimizers.quasi_newton import _host_lsr1  # numba is loaded where it is first of use
+
+    return _host_lsr1
 
 
 def pair_test(s: Tensor, y: Tensor, Bs: Tensor, r: float = 1e-8) -> Tensor:
@@ -172,13 +187,18 @@ def orthogonal(Q: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def along(A: Tensor, v: Tensor) -> Tensor:
     """A v for matrices (*members, k, n) and vectors (*members, n): (*members, k)."""
-    return (A @ v.unsqueeze(-1)).squeeze(-1)
+    host = compiled(A)
+    found: Tensor = host.along(A, v) if host else (A @ v.unsqueeze(-1)).squeeze(-1)
+    return found
 
 
 def combined(A: Tensor, x: Tensor) -> Tensor:
     """A' x for matrices (*members, k, n) and vectors (*members, k): (*members, n)."""
     if A.ndim == 2 or A.is_cuda:
         return (x.unsqueeze(-2) @ A).squeeze(-2)
+    if host := compiled(A):
+        found: Tensor = host.combined(A, x)
+        return found
     return (x.unsqueeze(-1) * A).sum(-2)  # a batched product on the CPU rounds by a member's place in memory
 
 
