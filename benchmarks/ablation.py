@@ -143,7 +143,7 @@ def main() -> int:
     if asked.part != "preset" and asked.optimizer != "adam":
         print("error: arms of second-order name their optimizer; --optimizer is of the preset's parts", file=sys.stderr)
         return 2
-    own = "" if asked.optimizer == "adam" or asked.part != "preset" else f"{asked.optimizer}-"
+    own = "" if asked.optimizer == "adam" else f"{asked.optimizer}-"
     arms = {
         f"{PREFIXES[asked.part]}{own}{name}": chosen(asked.part, name, asked.optimizer, asked.passes)
         for name in asked.arms or known

@@ -249,7 +249,7 @@ def test_compiled_steps_are_the_steps_in_torch(name, options, monkeypatch):
     found, calls, made = [], [], []
     module, entry = COMPILED[name]
     step = getattr(module, entry)
-    monkeypatch.setattr(module, entry, lambda *args: calls.append(1) or step(*args))
+    monkeypatch.setattr(module, entry, lambda *args, **more: calls.append(1) or step(*args, **more))
     for threads in (1, 2):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         found.append(
@@ -257,11 +257,11 @@ def test_compiled_steps_are_the_steps_in_torch(name, options, monkeypatch):
         )
         made.append(len(calls))
     (w, optimizer), (w_torch, masked) = found
-    assert made[1] == made[0] >= 0.7 * steps, "those of one thread, none with two"
+    assert made[1] == made[0] >= steps * 5 / 6, "those of one thread, none with two"
     np.testing.assert_allclose(w, w_torch, rtol=1e-8, atol=1e-10)
     assert optimizer.counters() == masked.counters()
     assert optimizer.counters()["n_nonfinite"][1] > 0
-    assert max(optimizer.counters()["n_accepted"]) >= 3
+    assert max(optimizer.counters()["n_accepted"]) > (3 if steps == 60 else 2)
     for name, one in optimizer.memory.items():
         if isinstance(one, torch.Tensor):
             spare = name in ("S", "Y") and "slot" in optimizer.memory  # pairs that were refused lie there

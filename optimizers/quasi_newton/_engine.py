@@ -157,7 +157,7 @@ class QuasiNewton(VectorOptimizer):
         """``unit`` of H g by the option ``normalize``, (*members, n), and where it is sound, (*members,)."""
         normalize = self.option("normalize")
         if host := self.compiled(g, rate):
-            found: tuple[Tensor, Tensor] = host.direction(self.memory, g, self.option("h0"), normalize, rate)
+            found: tuple[Tensor, Tensor] = host.direction(self.memory, g, normalize, rate, self.option("h0"))
             return found
         return unit(self.matrix.times(self, g), normalize, rate)
 
@@ -223,7 +223,7 @@ class Online(QuasiNewton):
         finite = torch.isfinite(norm(g))
         self.learn(memory["s"], g - memory["g1"], memory["g1"], memory["pending"] & finite)
         g1 = estimated(self.memory, g, mu)
-        s, ok = self.displacement(g1)
+        s, ok = self.unit_step(g1, rate)
         ok = ok & finite
         memory["v"].mul_(mu).add_(s)
         memory["s"].copy_(s)

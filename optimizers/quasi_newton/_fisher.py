@@ -76,7 +76,7 @@ class Fisher(QuasiNewton):
         normalize = self.option("normalize")
         if host := self.compiled(g, rate):
             found: tuple[Tensor, Tensor] = host.direction(
-                self.memory, g, "", normalize, rate, squares, self.option("eps")
+                self.memory, g, normalize, rate, squares=squares, eps=self.option("eps")
             )
             return found
         return unit(self.matrix.times(self, g, self.diagonal(squares)), normalize, rate)

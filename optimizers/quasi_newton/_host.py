@@ -35,23 +35,22 @@ def times(memory: dict[str, Any], g: Tensor, h: Tensor) -> Tensor:
 
 
 def direction(
-    memory: dict[str, Any], g: Tensor, rule: str, normalize: bool, rate: float | Tensor, squares: Tensor | None = None,
-    eps: float = 0.0,
+    memory: dict[str, Any], g: Tensor, normalize: bool, rate: float | Tensor, rule: str = "identity",
+    squares: Tensor | None = None, eps: float = 0.0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``unit`` of H g: displacements (P, n) and where they are finite and not zero (P,).
 
     Args:
         memory: of the optimizer.
         g: gradients (P, n).
-        rule: one of ``RULES``; without a meaning where there are squares.
         normalize, rate: see ``unit``; the rate is a number or (P, 1).
+        rule: one of ``RULES``, where there are no squares.
         squares, eps: for H0 = diag(1 / sqrt(squares + eps)), (P, n).
     """
     s, ok = torch.empty_like(g), torch.empty(len(g), dtype=torch.bool)
     wide = squares is not None
     below = memory["kappa"] if squares is None else squares  # without squares it is not looked at
-    choice = 0 if wide else RULES.index(rule)
-    _direction(_pairs(memory), choice, wide, normalize, eps, each(rate, g), *arrays(g, below, s, ok))
+    _direction(_pairs(memory), RULES.index(rule), wide, normalize, eps, each(rate, g), *arrays(g, below, s, ok))
     return s, ok
 
 

@@ -54,6 +54,20 @@ def turned(P: Tensor, Q: Tensor) -> Tensor:
 
 
 @njit(cache=True, error_model="numpy")
+def _project(A: Any, k: int, x: Any, out: Any) -> None:
+    """The first k rows of A times x."""
+    for j in range(k):
+        out[j] = _dot(A[j], x)
+
+
+@njit(cache=True, error_model="numpy")
+def _spread(sign: int, A: Any, k: int, c: Any, to: Any) -> None:
+    """to <- to + sign A' c for the first k rows of A."""
+    for j in range(k):
+        _add(to.dtype.type(sign) * c[j], A[j], to)  # a whole number would make float32 wide
+
+
+@njit(cache=True, error_model="numpy")
 def _along(A: Any, v: Any, out: Any) -> None:
     for p in range(A.shape[0]):
         _project(A[p], A.shape[1], v[p], out[p])
@@ -62,31 +76,14 @@ def _along(A: Any, v: Any, out: Any) -> None:
 @njit(cache=True, error_model="numpy")
 def _combined(A: Any, x: Any, out: Any) -> None:
     for p in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            _add(x[p, j], A[p, j], out[p])
+        _spread(1, A[p], A.shape[1], x[p], out[p])
 
 
 @njit(cache=True, error_model="numpy")
 def _turned(P: Any, Q: Any, out: Any) -> None:
     for p in range(Q.shape[0]):
         for i in range(P.shape[2]):
-            for j in range(P.shape[1]):
-                _add(P[p, j, i], Q[p, j], out[p, i])
-
-
-@njit(cache=True, error_model="numpy")
-def _project(Q: Any, k: int, x: Any, out: Any) -> None:
-    """The first k rows of Q times x; absent rows are zero."""
-    for j in range(k):
-        out[j] = _dot(Q[j], x)
-
-
-@njit(cache=True, error_model="numpy")
-def _subtract(Q: Any, k: int, c: Any, x: Any) -> None:
-    """x <- x - Q' c."""
-    for j in range(k):
-        if c[j] != 0:
-            _add(-c[j], Q[j], x)
+            _spread(1, Q[p], P.shape[1], P[p, :, i], out[p, i])
 
 
 @njit(cache=True, error_model="numpy")
@@ -114,7 +111,7 @@ def _lsr1(
             u[:] = y - gamma[p] * s
             for j in range(i):
                 again[j] = _dot(T[p, j, :i], inner[:i])
-            _subtract(Q[p], i, again, u)
+            _spread(-1, Q[p], i, again, u)
             z[:] = y - u  # B s
             long, bound = np.sqrt(_dot(u, u)), r * np.sqrt(_dot(s, s)) * np.sqrt(_dot(u, u))
             su = _dot(s, u)
@@ -125,9 +122,9 @@ def _lsr1(
             kept[p, i] = True
             z[:] = u
             _project(Q[p], i, z, inner)
-            _subtract(Q[p], i, inner, z)
+            _spread(-1, Q[p], i, inner, z)
             _project(Q[p], i, z, again)
-            _subtract(Q[p], i, again, z)
+            _spread(-1, Q[p], i, again, z)
             length = np.sqrt(_dot(z, z))
             present[p, i] = length > dependent * long and present[p].sum() < n
             if present[p, i]:
