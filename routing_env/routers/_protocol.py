@@ -1,11 +1,24 @@
-"""What every router takes and gives: ``route(problem, *, seed, time_limit, progress, ...) -> Solution``."""
+"""What every router takes and gives: ``route(problem, *, seed, time_limit, progress, ...) -> Solution``.
+
+A time limit is for routing. What a router runs is compiled on a sample before its clock starts: the first run on a
+machine takes half a minute for that, longer than many a limit.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-__all__ = ["Clock", "Progress"]
+from routing_env.problem import Layer, Net, Problem
+
+__all__ = ["SAMPLE", "Clock", "Progress"]
+
+SAMPLE = Problem(
+    3, 2, (Layer(1, 0), Layer(0, 1)),
+    (Net("a", "0", ((0, 0, 1), (2, 1, 1))), Net("b", "1", ((0, 1, 1), (2, 0, 1))),
+     Net("c", "2", ((0, 0, 2), (1, 1, 1), (2, 0, 2)))),
+)  # fmt: skip
+"""to compile on"""
 
 Progress = Callable[[int, int, str], None]
 """called with (done, total, message); an exception raised in it, KeyboardInterrupt for one, stops the router"""

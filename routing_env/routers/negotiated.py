@@ -14,12 +14,14 @@ Differs: history falls on edges with room to spare; trees are improved by exchan
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from routing_env.grid import Ints, grid_of
 from routing_env.problem import Problem
 from routing_env.routers._negotiation import UNIT, Negotiation, OutOfTime
-from routing_env.routers._protocol import Clock, Progress
+from routing_env.routers._protocol import SAMPLE, Clock, Progress
 from routing_env.solution import Solution
 
 __all__ = ["route"]
@@ -54,7 +56,7 @@ def route(
         problem: what to route.
         seed: fixes the orders, ties and chains that are drawn at random.
         rounds: rounds of all nets with prices in both directions, before only overfull edges rise.
-        time_limit: seconds; then the best so far is returned.
+        time_limit: seconds, those of compiling aside; then the best so far is returned.
         progress: called with (steps done, all, message).
         via_cost: price of a via in planar edges; what is made small is planar length + via_cost * vias.
         via_capacity: wires on one via edge; None for no limit.
@@ -68,6 +70,7 @@ def route(
     Raises:
         ValueError: a number is out of its range.
     """
+    _compile()
     clock = Clock(time_limit)
     for name, value in (("via_cost", via_cost), ("via_capacity", via_capacity or 0), ("effort", effort)):
         if not 0 <= value <= 10**6:
@@ -91,6 +94,19 @@ def route(
     info = {"router": "negotiated", "seconds": clock.seconds, "overflow": best.overflow, "rounds": steps.rounds,
             "starts": starts, "stopped": stopped, "failed": failed}  # fmt: skip
     return Solution.of(problem, edges, info)
+
+
+@cache
+def _compile() -> None:
+    """Run every kernel once."""
+    work = Negotiation(SAMPLE, grid_of(SAMPLE), 0, Clock(), 1.0, None)
+    work.settle(work.order, 0)
+    work.legalise(work.order, 0)
+    work.clean(work.order)
+    work.keep()
+    work.go_back()
+    work.shortest[:] = 0  # every net counts as too long
+    work.escape(1)
 
 
 class _Steps:
