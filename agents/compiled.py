@@ -1,10 +1,9 @@
-"""An update's arithmetic between the matrix products, compiled, for populations on one thread of the processor.
+"""Values, targets, losses and gradients of a population's networks, compiled, on one thread of the processor.
 
-The products are torch's, one call a layer for all members. What lies between them, biases, ReLUs and their derivatives,
-targets, losses and clipping, costs torch more than the products at these sizes: a pass over all members' numbers for
-every operation, and most of the time of a call where the numbers are few. Here each is one pass, member after member.
-Values are those of ``agents.td`` and of torch's differentiation, up to the order of sums, and those stay the form of
-everything else: devices, several threads, other number types, dueling networks.
+Member after member: a member's weights, batch and slopes stay in the processor's nearest cache from the first layer to
+the clipped gradient. In torch each operation is a call and a pass over all members' numbers, which costs more than the
+arithmetic at these sizes. Values are those of ``agents.td`` and of torch's differentiation, up to the order of sums,
+and those stay the form of everything else: devices, several threads, other number types, dueling networks.
 """
 
 from __future__ import annotations
@@ -14,19 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from agents.products import numbers, product, transposed
 from agents.td import LOSSES
 from optimizers.members import SUMS, arrays
+from routing_env._kernel import kernel
 
-__all__ = ["clip", "loss_and_gradients", "q_values", "targets"]
+__all__ = ["loss_and_gradients", "q_values", "targets"]
 
 
 @torch.no_grad()
 def q_values(params: Sequence[Tensor], obs: Tensor) -> Tensor:
     """Q-values (members, B, moves) of stacked weights and biases, layer by layer, and observations (members, B, E)."""
-    return _layers(params, obs)[-1]
+    sizes, where = _layers(params)
+    found = obs.new_empty(*obs.shape[:2], int(sizes[-1]))
+    obs = obs.contiguous()
+    _q_values(obs.numpy(), found.numpy(), sizes, where, _room(obs, sizes))
+    return found
 
 
 def targets(returns: Tensor, discount: Tensor, online: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -39,85 +43,157 @@ def targets(returns: Tensor, discount: Tensor, online: Tensor, target: Tensor, m
 
 @torch.no_grad()
 def loss_and_gradients(
-    params: Sequence[Tensor], obs: Tensor, moves: Tensor, target: Tensor, kind: str, weights: Tensor | None
-) -> tuple[Tensor, list[Tensor]]:
-    """Losses (members,) as by ``td_loss``, and their gradients in the shapes of ``params``."""
-    found = _layers(params, obs)
-    losses, slope = torch.empty_like(target[:, 0]), torch.empty_like(found[-1])
-    each = target if weights is None else weights
-    _losses(LOSSES.index(kind), weights is not None, *arrays(found[-1], moves, target, each, losses, slope))
-    gradients = [torch.empty_like(one) for one in params]
-    for layer in range(len(params) // 2 - 1, -1, -1):
-        weight, bias = gradients[2 * layer], gradients[2 * layer + 1]
-        torch.bmm(found[layer].mT, slope, out=weight)
-        _sums(*arrays(slope, bias))
-        if layer:
-            slope = torch.bmm(slope, params[2 * layer].mT)
-            _through_relu(*arrays(found[layer], slope))
+    params: Sequence[Tensor], obs: Tensor, moves: Tensor, target: Tensor, kind: str, weights: Tensor | None,
+    most: float = float("inf"),
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """Losses (members,) as by ``td_loss``, and their gradients in the shapes of ``params``.
+
+    Args:
+        most: norm to which a longer gradient of a member is scaled down.
+    """
+    sizes, where = _layers(params)
+    losses, gradients = torch.empty_like(target[:, 0]), [torch.empty_like(one) for one in params]
+    obs, widest = obs.contiguous(), sizes.max()
+    ones = torch.ones_like(target)
+    batch = arrays(obs, moves, target, ones if weights is None else weights, losses)
+    places = sizes, where, _layers(gradients)[1], _room(obs, sizes, 2)  # and slopes behind and before a layer
+    extra = arrays(obs.new_empty(widest * widest), obs.new_zeros(widest), ones)
+    every: list[Any] = [*batch, *places, *extra]
+    _gradients(LOSSES.index(kind), most, *every)
     return losses, gradients
 
 
-def clip(gradients: Sequence[Tensor], most: float) -> None:
-    """Scale each member's gradient, in parts (members, ...), down to a norm of ``most``."""
-    parts = [one.view(len(one), -1).numpy() for one in gradients]
-    squares = np.zeros(len(parts[0]))
-    for part in parts:
-        _add_squares(part, squares)
-    factors = np.minimum(most / (np.sqrt(squares) + 1e-6), 1.0)  # NaN stays
-    if (factors == 1).all():
-        return
-    for part in parts:
-        _scale(part, factors)
+def _layers(params: Sequence[Tensor]) -> tuple[Any, Any]:
+    """Sizes from the observation to the moves, and the addresses of ``params``.
+
+    Raises:
+        ValueError: one has gaps.
+    """
+    if not all(one.is_contiguous() for one in params):
+        raise ValueError("weights of a population must lie without gaps")
+    sizes = [params[0].shape[1], *(one.shape[-1] for one in params[::2])]
+    return np.array(sizes), np.array([one.data_ptr() for one in params])
 
 
-def _layers(params: Sequence[Tensor], obs: Tensor) -> list[Tensor]:
-    """What each layer receives, and the outputs of the last."""
-    found = [obs]
-    for layer in range(0, len(params), 2):
-        x = torch.bmm(found[-1], params[layer])
-        _add_bias(layer + 2 < len(params), *arrays(x, params[layer + 1].detach()))
-        found.append(x)
-    return found
+def _room(obs: Tensor, sizes: Any, more: int = 0) -> Any:
+    """Memory for what leaves each layer, (layers + more, B * widest).
+
+    It is made here since a compiled loop frees its own as soon as it knows nothing but the address.
+    """
+    return np.empty((len(sizes) - 1 + more, obs.shape[1] * sizes.max()), obs.numpy().dtype)
 
 
-@njit(cache=True, error_model="numpy")
-def _add_bias(relu: bool, x: Any, bias: Any) -> None:
-    for p in range(x.shape[0]):
-        own = bias[p, 0]
-        for b in range(x.shape[1]):
-            row = x[p, b]
-            if relu:
-                for j in range(row.shape[0]):
-                    value = row[j] + own[j]
-                    row[j] = 0 if value < 0 else value  # NaN stays
-            else:
-                for j in range(row.shape[0]):
-                    row[j] += own[j]
+@kernel
+def _forward(kind: Any, p: int, x: int, batch: int, sizes: Any, where: Any, to: Any) -> None:
+    """Outputs of a member's layers, whose addresses are ``to``, of its observations."""
+    for layer in range(len(sizes) - 1):
+        inputs, outputs = sizes[layer], sizes[layer + 1]
+        weight = where[2 * layer] + p * inputs * outputs * kind.itemsize
+        bias = where[2 * layer + 1] + p * outputs * kind.itemsize
+        floor = 0.0 if layer + 2 < len(sizes) else -np.inf
+        product(kind, x, inputs, 1, weight, bias, to[layer], batch, inputs, outputs, floor)
+        x = to[layer]
 
 
-@njit(cache=True, error_model="numpy")
-def _through_relu(x: Any, slope: Any) -> None:
-    """The slope at what enters a ReLU, from that at what left it, x."""
-    for p in range(x.shape[0]):
-        for b in range(x.shape[1]):
-            left, row = x[p, b], slope[p, b]
-            for j in range(row.shape[0]):
-                row[j] = 0 if left[j] <= 0 else row[j]
+@kernel
+def _q_values(obs: Any, found: Any, sizes: Any, where: Any, room: Any) -> None:
+    many, batch = obs.shape[:2]
+    to = room.ctypes.data + room.strides[0] * np.arange(len(room))
+    for p in range(many):
+        to[-1] = found[p].ctypes.data
+        _forward(obs, p, obs[p].ctypes.data, batch, sizes, where, to)
 
 
-@njit(cache=True, error_model="numpy")
-def _sums(x: Any, out: Any) -> None:
-    """Sums over the batch: x (members, B, n), out (members, 1, n)."""
-    for p in range(x.shape[0]):
-        total = out[p, 0]
-        total[:] = 0
-        for b in range(x.shape[1]):
-            row = x[p, b]
-            for j in range(row.shape[0]):
-                total[j] += row[j]
+@kernel(error_model="numpy")
+def _gradients(
+    rule: int, most: float, obs: Any, moves: Any, target: Any, weights: Any, losses: Any, sizes: Any, where: Any,
+    out: Any, room: Any, turned: Any, zeros: Any, ones: Any,
+) -> None:  # fmt: skip
+    many, batch = obs.shape[:2]
+    layers, size = len(sizes) - 1, obs.itemsize
+    to = room.ctypes.data + room.strides[0] * np.arange(layers)
+    slopes, left = room[layers:], room[:layers]
+    zero, one = zeros.ctypes.data, ones.ctypes.data
+    for p in range(many):
+        first = obs[p].ctypes.data
+        _forward(obs, p, first, batch, sizes, where, to)
+        losses[p] = _loss(rule, weights[p], left[-1], moves[p], target[p], slopes[0], sizes[-1])
+        for back in range(layers):
+            layer = layers - 1 - back
+            inputs, outputs = sizes[layer], sizes[layer + 1]
+            x, slope = first if layer == 0 else to[layer - 1], slopes[back % 2].ctypes.data
+            weight, bias = p * inputs * outputs * size, p * outputs * size
+            product(obs, x, 1, inputs, slope, zero, out[2 * layer] + weight, inputs, batch, outputs, -np.inf)
+            product(obs, one, batch, 1, slope, zero, out[2 * layer + 1] + bias, 1, batch, outputs, -np.inf)
+            if layer:
+                transposed(obs, where[2 * layer] + weight, turned.ctypes.data, inputs, outputs)
+                before = slopes[1 - back % 2]
+                product(
+                    obs, slope, outputs, 1, turned.ctypes.data, zero, before.ctypes.data, batch, outputs, inputs,
+                    -np.inf,
+                )  # fmt: skip
+                _through_relu(left[layer - 1], before, batch * inputs)
+        if most < np.inf:
+            _clip(obs, p, sizes, out, most)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
+def _through_relu(left: Any, slope: Any, count: int) -> None:
+    """The slope at what enters a ReLU, from that at what left it."""
+    for k in range(count):
+        slope[k] = 0 if left[k] <= 0 else slope[k]
+
+
+@kernel(error_model="numpy")
+def _loss(rule: int, weights: Any, q: Any, moves: Any, target: Any, slope: Any, choices: int) -> float:
+    """A member's loss, and its slope at the values q, both (B * choices,)."""
+    batch = len(moves)
+    share = 1.0 / (batch * choices) if rule == 2 else 1.0 / batch
+    total = 0.0
+    slope[: batch * choices] = 0
+    for b in range(batch):
+        k = b * choices + moves[b]
+        error = np.float64(q[k]) - np.float64(target[b])
+        factor = share * weights[b]
+        if rule == 0 and abs(error) >= 1:
+            total += factor * (abs(error) - 0.5)
+            slope[k] = factor * np.sign(error)
+        else:
+            half = 0.5 if rule == 0 else 1.0
+            total += factor * half * error * error
+            slope[k] = factor * 2 * half * error
+    return total
+
+
+@kernel(error_model="numpy")
+def _clip(kind: Any, p: int, sizes: Any, out: Any, most: float) -> None:
+    """Scale a member's gradient, in parts at ``out``, down to a norm of ``most``."""
+    squares = 0.0
+    for part in range(len(out)):
+        squares += _squares(_part(kind, p, sizes, out, part))
+    factor = most / (np.sqrt(squares) + 1e-6)
+    if not factor >= 1:  # NaN stays
+        for part in range(len(out)):
+            row = _part(kind, p, sizes, out, part)
+            row *= row.dtype.type(factor)
+
+
+@kernel
+def _part(kind: Any, p: int, sizes: Any, out: Any, part: int) -> Any:
+    """A member's weights or biases of a layer."""
+    count = sizes[part // 2 + 1] * (1 if part % 2 else sizes[part // 2])
+    return numbers(kind, out[part] + p * count * kind.itemsize, count)
+
+
+@kernel(fastmath=SUMS)
+def _squares(row: Any) -> float:
+    total = 0.0
+    for j in range(len(row)):
+        total += np.float64(row[j]) * np.float64(row[j])
+    return total
+
+
+@kernel(error_model="numpy")
 def _targets(masked: bool, returns: Any, discount: Any, online: Any, target: Any, allowed: Any, out: Any) -> None:
     moves = online.shape[2]
     for p in range(out.shape[0]):
@@ -132,42 +208,3 @@ def _targets(masked: bool, returns: Any, discount: Any, online: Any, target: Any
                 if value != value:
                     break
             out[p, b] = returns[p, b] + discount[p, b] * target[p, b, best]
-
-
-@njit(cache=True, error_model="numpy")
-def _losses(kind: int, weighted: bool, q: Any, moves: Any, target: Any, weights: Any, losses: Any, slope: Any) -> None:
-    many, batch, choices = q.shape
-    share = 1.0 / (batch * choices) if kind == 2 else 1.0 / batch
-    for p in range(many):
-        total = 0.0
-        slope[p] = 0
-        for b in range(batch):
-            k = moves[p, b]
-            error = np.float64(q[p, b, k]) - np.float64(target[p, b])
-            factor = share * weights[p, b] if weighted else share
-            if kind == 0 and abs(error) >= 1:
-                total += factor * (abs(error) - 0.5)
-                slope[p, b, k] = factor * np.sign(error)
-            else:
-                half = 0.5 if kind == 0 else 1.0
-                total += factor * half * error * error
-                slope[p, b, k] = factor * 2 * half * error
-        losses[p] = total
-
-
-@njit(cache=True, fastmath=SUMS, error_model="numpy")
-def _add_squares(part: Any, squares: Any) -> None:
-    for p in range(part.shape[0]):
-        row, total = part[p], 0.0
-        for j in range(row.shape[0]):
-            total += np.float64(row[j]) * np.float64(row[j])
-        squares[p] += total
-
-
-@njit(cache=True, error_model="numpy")
-def _scale(part: Any, factors: Any) -> None:
-    for p in range(part.shape[0]):
-        if factors[p] != 1:
-            row, factor = part[p], part.dtype.type(factors[p])
-            for j in range(row.shape[0]):
-                row[j] *= factor

@@ -214,10 +214,8 @@ class Population:
         def closure(backward: bool = True) -> Tensor:
             if backward and self.net.compiled:
                 losses, gradients = compiled.loss_and_gradients(
-                    params, batch.obs, batch.moves, target, config.loss, batch.weights
+                    params, batch.obs, batch.moves, target, config.loss, batch.weights, config.max_grad_norm
                 )
-                if clips:
-                    compiled.clip(gradients, config.max_grad_norm)
                 for one, gradient in zip(params, gradients, strict=True):
                     one.grad = gradient
                 return losses

@@ -100,20 +100,22 @@ def test_what_is_not_a_number_stays_so():
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_clipping_is_that_in_torch(dtype):
-    generator = torch.Generator().manual_seed(3)
-    parts = [torch.randn(4, *shape, generator=generator, dtype=dtype) for shape in ((5, 3), (1, 3))]
-    parts[0][1] *= 0.01  # short enough as it is
-    parts[1][1] *= 0.01
-    parts[0][2, 0, 0] = torch.nan
-    mine, kept = [one.clone() for one in parts], [one.clone().requires_grad_() for one in parts]
-    for one, part in zip(kept, parts, strict=True):
+    net, (obs, moves, target, *_) = network(dtype), batch(dtype)
+    target = target.clone()
+    target[2, 0] = torch.nan
+    with torch.no_grad():
+        target[1] = 0.9 * net(obs)[1].gather(-1, moves[1][:, None]).squeeze(-1)  # a gradient that is short as it is
+    whole = compiled.loss_and_gradients(net.params, obs, moves, target, "huber", None)[1]
+    mine = compiled.loss_and_gradients(net.params, obs, moves, target, "huber", None, 0.2)[1]
+    for one, part in zip(net.params, whole, strict=True):
         one.grad = part.clone()
-    compiled.clip(mine, 0.5)
-    clip(kept, 0.5)
-    for one, two in zip(mine, kept, strict=True):
+    clip(net.params, 0.2)
+    for one, two in zip(mine, net.params, strict=True):
         torch.testing.assert_close(one, two.grad, rtol=TOLERANCE[dtype], atol=0, equal_nan=True)
-    assert torch.equal(mine[0][1], parts[0][1])
-    assert sum(float(one[0].square().sum()) for one in mine) == pytest.approx(0.25, rel=1e-4)
+    assert all(torch.equal(one[1], two[1]) for one, two in zip(mine, whole, strict=True))
+    assert not torch.equal(mine[0][0], whole[0][0])
+    assert sum(float(one[0].square().sum()) for one in mine) == pytest.approx(0.04, rel=1e-4)
+    assert all(torch.isnan(one[2]).any() for one in mine)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
