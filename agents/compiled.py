@@ -9,6 +9,7 @@ and those stay the form of everything else: devices, several threads, other numb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,10 @@ __all__ = ["loss_and_gradients", "q_values", "targets"]
 @torch.no_grad()
 def q_values(params: Sequence[Tensor], obs: Tensor) -> Tensor:
     """Q-values (members, B, moves) of stacked weights and biases, layer by layer, and observations (members, B, E)."""
-    sizes, where = _layers(params)
-    found = obs.new_empty(*obs.shape[:2], int(sizes[-1]))
-    obs = obs.contiguous()
-    _q_values(obs.numpy(), found.numpy(), sizes, where, _room(obs, sizes))
+    sizes, widest, where = _layers(params)
+    found, obs = obs.new_empty(*obs.shape[:2], params[-1].shape[-1]), obs.contiguous()
+    room = obs.new_empty(len(sizes) - 1, obs.shape[1] * widest)
+    _q_values(obs.numpy(), found.numpy(), sizes, where, room.numpy())
     return found
 
 
@@ -51,36 +52,34 @@ def loss_and_gradients(
     Args:
         most: norm to which a longer gradient of a member is scaled down.
     """
-    sizes, where = _layers(params)
+    sizes, widest, where = _layers(params)
     losses, gradients = torch.empty_like(target[:, 0]), [torch.empty_like(one) for one in params]
-    obs, widest = obs.contiguous(), sizes.max()
+    obs = obs.contiguous()
+    # loops free memory of their own as soon as they know nothing but its address: theirs is made here
+    room = obs.new_empty(len(sizes) + 1, obs.shape[1] * widest)  # what leaves each layer, slopes behind and before one
     ones = torch.ones_like(target)
     batch = arrays(obs, moves, target, ones if weights is None else weights, losses)
-    places = sizes, where, _layers(gradients)[1], _room(obs, sizes, 2)  # and slopes behind and before a layer
-    extra = arrays(obs.new_empty(widest * widest), obs.new_zeros(widest), ones)
-    every: list[Any] = [*batch, *places, *extra]
+    extra = arrays(room, obs.new_empty(widest * widest), obs.new_zeros(widest), ones)
+    every: list[Any] = [*batch, sizes, where, _layers(gradients)[-1], *extra]
     _gradients(LOSSES.index(kind), most, *every)
     return losses, gradients
 
 
-def _layers(params: Sequence[Tensor]) -> tuple[Any, Any]:
-    """Sizes from the observation to the moves, and the addresses of ``params``.
+def _layers(params: Sequence[Tensor]) -> tuple[Any, int, Any]:
+    """Sizes from the observation to the moves, the largest of them, and the addresses of ``params``.
 
     Raises:
         ValueError: one has gaps.
     """
-    if not all(one.is_contiguous() for one in params):
+    if not all([one.is_contiguous() for one in params]):
         raise ValueError("weights of a population must lie without gaps")
-    sizes = [params[0].shape[1], *(one.shape[-1] for one in params[::2])]
-    return np.array(sizes), np.array([one.data_ptr() for one in params])
+    return *_sizes(tuple([one.shape for one in params[::2]])), np.array([one.data_ptr() for one in params])
 
 
-def _room(obs: Tensor, sizes: Any, more: int = 0) -> Any:
-    """Memory for what leaves each layer, (layers + more, B * widest).
-
-    It is made here since a compiled loop frees its own as soon as it knows nothing but the address.
-    """
-    return np.empty((len(sizes) - 1 + more, obs.shape[1] * sizes.max()), obs.numpy().dtype)
+@lru_cache
+def _sizes(shapes: tuple[torch.Size, ...]) -> tuple[Any, int]:
+    sizes = [shapes[0][1], *(shape[-1] for shape in shapes)]
+    return np.array(sizes), max(sizes)
 
 
 @kernel

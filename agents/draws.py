@@ -15,6 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from agents import compiled_moves
+from optimizers.members import at_hand
+
 __all__ = ["Draws"]
 
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
@@ -50,6 +53,10 @@ class Draws:
 
     def uniform(self, count: int) -> Tensor:
         """The next ``count`` numbers of each member, (members, count), float64 in [0, 1)."""
+        if at_hand(self.keys):
+            found = compiled_moves.uniform(self.keys, self.counter, count)
+            self.counter.add_(count)
+            return found
         if count not in self._ranges:
             self._ranges[count] = torch.arange(1, count + 1, device=self.keys.device)
         at = (self._ranges[count] + self.counter) * GOLDEN

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import optimizers
-from agents import compiled
+from agents import compiled, compiled_moves
 from agents.config import TrainConfig
 from agents.demonstrations import demonstration_rows
 from agents.draws import Draws
@@ -24,7 +24,7 @@ from agents.graphs import Graphs, OnDevice
 from agents.networks import StackedMLP
 from agents.replay import Batch, Replay
 from agents.td import choose, double_dqn_target, td_loss
-from optimizers.members import keep_members
+from optimizers.members import compilable, keep_members
 from routing_env import Problem, rules
 from routing_env.device_env import TensorRouting
 
@@ -155,13 +155,23 @@ class Population:
         coins = self.draws.uniform(2)
         explore = coins[:, 0] < (1.0 if warming_up else self.epsilon())
         mask = env.mask if config.masked else None
-        moves = choose(self.net(env.obs.to(self.first_rates.dtype)[:, None])[:, 0], mask, explore, coins[:, 1])
+        q = self.net(env.obs.to(self.first_rates.dtype)[:, None])[:, 0]
         seen = env.obs.clone()
-        env.step(moves)
-        ended, made = env.flags > rules.BLOCKED, (env.flags & rules.ARRIVED) > 0
-        next_obs = torch.where(ended[:, None], env.final, env.obs)
-        next_mask = torch.where(ended[:, None], env.final_mask, env.mask)
-        self.replay.add(seen, moves, env.gains * config.reward_scale, next_obs, next_mask, made, ended)
+        if compilable(q):
+            moves = compiled_moves.choose(q, mask, explore, coins[:, 1])
+            env.step(moves)
+            rows, ended = compiled_moves.rows(
+                seen.to(q.dtype), moves, env.gains, config.reward_scale, config.gamma, env.flags, env.obs, env.mask,
+                env.final, env.final_mask,
+            )  # fmt: skip
+            self.replay.put(rows, ended)
+        else:
+            moves = choose(q, mask, explore, coins[:, 1])
+            env.step(moves)
+            ended, made = env.flags > rules.BLOCKED, (env.flags & rules.ARRIVED) > 0
+            next_obs = torch.where(ended[:, None], env.final, env.obs)
+            next_mask = torch.where(ended[:, None], env.final_mask, env.mask)
+            self.replay.add(seen, moves, env.gains * config.reward_scale, next_obs, next_mask, made, ended)
         if config.target_connections is not None:
             self._move_targets_due(ended, config.target_connections)
         elif moves_target:
@@ -212,13 +222,16 @@ class Population:
         clips = config.max_grad_norm < float("inf")
 
         def closure(backward: bool = True) -> Tensor:
-            if backward and self.net.compiled:
+            if self.net.compiled and backward:
                 losses, gradients = compiled.loss_and_gradients(
                     params, batch.obs, batch.moves, target, config.loss, batch.weights, config.max_grad_norm
                 )
                 for one, gradient in zip(params, gradients, strict=True):
                     one.grad = gradient
                 return losses
+            if self.net.compiled:
+                with torch.no_grad():
+                    return td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)
             for one in params:
                 one.grad = None
             losses = td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)

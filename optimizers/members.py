@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["SUMS", "arrays", "compilable", "each", "keep_members", "one_a_member"]
+__all__ = ["SUMS", "arrays", "at_hand", "compilable", "each", "keep_members", "one_a_member"]
 
 SUMS = {"reassoc", "contract", "nsz"}
 """what a compiler may do to sums of compiled loops, so that they take the processor's vector instructions"""
@@ -34,13 +34,12 @@ def compilable(x: Tensor) -> bool:
 
     Elsewhere, and for other number types than float32 and float64, torch does it, with the same values up to rounding.
     """
-    return (
-        type(x) is Tensor
-        and x.is_cpu
-        and x.ndim > 1
-        and x.dtype in (torch.float32, torch.float64)
-        and torch.get_num_threads() == 1
-    )
+    return at_hand(x) and x.ndim > 1 and x.dtype in (torch.float32, torch.float64)
+
+
+def at_hand(x: Tensor) -> bool:
+    """Whether a tensor is a real one on the processor, and torch computes in one thread."""
+    return type(x) is Tensor and x.is_cpu and torch.get_num_threads() == 1
 
 
 def keep_members(optimizer: torch.optim.Optimizer, params: list[Tensor], places: Tensor) -> torch.optim.Optimizer:
