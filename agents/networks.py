@@ -166,7 +166,7 @@ class StackedMLP:
 
     @property
     def compiled(self) -> bool:
-        """Whether what lies between the matrix products is compiled."""
+        """Whether values and gradients are computed by ``agents.compiled``."""
         return self.join is None and compilable(self.params[0])
 
     def member(self, place: int) -> dict[str, Tensor]:

@@ -27,8 +27,20 @@ from routing_env._kernel import kernel
 __all__ = ["numbers", "product", "transposed"]
 
 intrinsic: Any = numba_intrinsic
-FEATURES: str = getattr(config, "CPU_FEATURES", None) or llvmlite.binding.get_host_cpu_features().flatten()
-WIDE = "+avx512f" in FEATURES.split(",")
+
+
+def _features() -> str:
+    """Those of the processor that numba compiles for."""
+    asked: str | None = getattr(config, "CPU_FEATURES", None)
+    if asked is not None:
+        return asked
+    try:
+        return str(llvmlite.binding.get_host_cpu_features().flatten())
+    except RuntimeError:  # LLVM cannot ask this one
+        return ""
+
+
+WIDE = "+avx512f" in _features().split(",")
 REGISTER = 64 if WIDE else 32
 """bytes"""
 ROWS = 8 if WIDE else 4
