@@ -221,6 +221,9 @@ def test_arms_are_paired_within_a_preset_and_across():
     labels = ["published-adam", "published-asnaq", "best-adam"]
     assert tables.pairs(labels) == [("published-asnaq", "published-adam"), ("best-adam", "published-adam")]
     assert len(tables.pairs([f"x-{k}" for k in range(4)])) == 6
+    study = [f"published-{name}" for name in ("adam", "rmsprop", "asnaq", "olmoq", "olnaq")]
+    others = [(label, "published-adam") for label in study[1:]]
+    assert tables.pairs(study) == [*others, ("published-asnaq", "published-rmsprop")]
     assert tables.pairs([f"x-{k}" for k in range(5)]) == [(f"x-{k}", "x-0") for k in range(1, 5)]
     many = ["x-adadelta", "x-adam", "x-nag", "x-sgd", "x-sqn"]
     assert tables.pairs(many) == [(label, "x-adam") for label in many if label != "x-adam"]

@@ -275,7 +275,8 @@ def first_netlists(arms: Arms, routers: Routers, count: int = 15) -> list[dict[s
 def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
     """The pairs of arms to compare: of the same preset, and the same optimizer with two presets.
 
-    Of a preset with more than four arms each is compared with the one of Adam, or without that with the first.
+    Of a preset with more than four arms each is compared with the one of Adam, or without that with the first; those
+    that the published table compares are all compared.
     """
     presets: dict[str, list[str]] = {}
     for label in labels:
@@ -287,6 +288,7 @@ def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
             continue
         base = f"{name}-adam" if f"{name}-adam" in mine else mine[0]
         found += [(label, base) for label in mine if label != base]
+        found += [(b, a) for a, b in combinations([label for label in mine if label in PUBLISHED], 2) if a != base]
     for first, second in combinations(presets, 2):
         found += [(b, a) for a in presets[first] for b in presets[second] if a.partition("-")[2] == b.partition("-")[2]]
     return found
