@@ -17,11 +17,11 @@ from optimizers.members import arrays
 from routing_env import rules
 from routing_env._kernel import kernel
 
-__all__ = ["choose", "rows", "uniform"]
+__all__ = ["choose", "drawn", "progress", "rows", "uniform"]
 
 GOLDEN, FIRST, SECOND = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 BY_30, BY_27, BY_31, BY_11, ONE = (np.uint64(x) for x in (30, 27, 31, 11, 1))
-ENDED, ARRIVED = int(rules.BLOCKED), int(rules.ARRIVED)
+ENDED, ARRIVED, PASSES = int(rules.BLOCKED), int(rules.ARRIVED), int(rules.PASSES)
 
 
 def uniform(keys: Tensor, counter: Tensor, count: int) -> Tensor:
@@ -56,6 +56,29 @@ def rows(
     return out, ended
 
 
+def drawn(rows: Tensor, places: Tensor, entries: int, choices: int) -> tuple[Tensor, ...]:
+    """The rows (members, capacity, width) of a replay at places (members, B), in the parts of ``Replay.batch``."""
+    shape = places.shape
+    obs, next_obs, mask = (rows.new_empty(*shape, width) for width in (entries, entries, choices))
+    moves, returns, discount = torch.empty_like(places), rows.new_empty(shape), rows.new_empty(shape)
+    _drawn_rows(*arrays(rows, places, obs, next_obs, mask, moves, returns, discount))
+    return obs, next_obs, mask, moves, returns, discount
+
+
+def progress(state: Tensor, passes: int, dtype: torch.dtype) -> Tensor:
+    """``Population.progress`` from the members' states (members, columns): share of the passes made, (members,)."""
+    out = torch.empty(len(state), dtype=dtype)
+    _progress(passes, *arrays(state, out))
+    return out
+
+
+@kernel
+def _progress(passes: int, state: Any, out: Any) -> None:
+    number = out.dtype.type
+    for p in range(len(out)):
+        out[p] = min(number(state[p, PASSES]) / number(passes), number(1))
+
+
 @kernel
 def _uniform(keys: Any, counter: Any, out: Any) -> None:
     many, count = out.shape
@@ -73,11 +96,11 @@ def _uniform(keys: Any, counter: Any, out: Any) -> None:
 @kernel
 def _choose(masked: bool, q: Any, mask: Any, explore: Any, draws: Any, moves: Any) -> None:
     for p in range(len(moves)):
-        moves[p] = _drawn(masked, mask[p], draws[p]) if explore[p] else _best(masked, q[p], mask[p])
+        moves[p] = _one_of(masked, mask[p], draws[p]) if explore[p] else _best(masked, q[p], mask[p])
 
 
 @kernel
-def _drawn(masked: bool, mask: Any, draw: float) -> int:
+def _one_of(masked: bool, mask: Any, draw: float) -> int:
     """One of the allowed moves; 0 where there is none."""
     allowed = 0
     for one in mask:
@@ -124,3 +147,19 @@ def _rows(
         row[-3] = moves[p]
         row[-2] = gains[p] * scale
         row[-1] = 0.0 if flags[p] & ARRIVED else gamma
+
+
+@kernel
+def _drawn_rows(
+    rows: Any, places: Any, obs: Any, next_obs: Any, mask: Any, moves: Any, returns: Any, discount: Any
+) -> None:
+    many, batch, entries = obs.shape
+    choices = mask.shape[2]
+    for p in range(many):
+        for b in range(batch):
+            row = rows[p, places[p, b]]
+            for j in range(entries):
+                obs[p, b, j], next_obs[p, b, j] = row[j], row[entries + j]
+            for k in range(choices):
+                mask[p, b, k] = row[2 * entries + k]
+            moves[p, b], returns[p, b], discount[p, b] = int(row[-3]), row[-2], row[-1]

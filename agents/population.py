@@ -121,7 +121,10 @@ class Population:
 
     def progress(self) -> Tensor:
         """Share of the passes that each member has made, (members,)."""
-        passed = self.env.tables["state"][:, rules.PASSES].to(self.first_rates.dtype)
+        state = self.env.tables["state"]
+        if compilable(self.net.params[0]):
+            return compiled_moves.progress(state, self.config.passes, self.first_rates.dtype)
+        passed = state[:, rules.PASSES].to(self.first_rates.dtype)
         return (passed / self.config.passes).clamp_(max=1.0)
 
     @torch.no_grad()

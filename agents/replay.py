@@ -24,6 +24,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from agents import compiled_moves
+from optimizers.members import compilable
+
 __all__ = ["Batch", "Replay", "SumTree"]
 
 MOVES = 6
@@ -196,6 +199,9 @@ class Replay:
     def draw(self, uniform: Tensor) -> Batch:
         """Transitions by numbers (members, B) in [0, 1), float64."""
         places, weights = self.choose(uniform)
+        if compilable(self.rows):
+            parts = compiled_moves.drawn(self.rows, places, self.entries, self.moves)
+            return Batch._make((*parts, places, weights))
         at = (places + self._first[:: self.environments, None]).view(-1)
         rows = self.rows.view(-1, self.width).index_select(0, at).view(*places.shape, self.width)
         return self.batch(rows, places, weights)

@@ -74,3 +74,34 @@ def test_rows_are_those_that_the_replay_puts_together(dtype):
         obs, following = following, obs + turn
     assert torch.equal(by_add.rows, by_put.rows)
     assert by_add.rows.count_nonzero() > 100
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("priority", [0.0, 0.6])
+def test_transitions_are_those_drawn_in_torch(dtype, priority, monkeypatch):
+    generator = torch.Generator().manual_seed(6)
+    many, entries, environments = 3, 5, 2
+    replay = Replay(many, 12, entries, gamma=0.9, environments=environments, priority=priority, dtype=dtype)
+    for _ in range(5):
+        rows = torch.randn(many * environments, replay.width, generator=generator, dtype=dtype)
+        rows[:, -3] = torch.randint(0, 6, (many * environments,), generator=generator).to(dtype)
+        replay.put(rows, torch.zeros(many * environments, dtype=torch.bool))
+    uniform = torch.rand(many, 30, generator=generator, dtype=torch.float64)
+    calls, own = [], compiled_moves.drawn
+    monkeypatch.setattr(compiled_moves, "drawn", lambda *args: calls.append(args) or own(*args))
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(replay.draw(uniform))
+    assert len(calls) == 1, "in one thread"
+    for mine, theirs in zip(*found, strict=True):
+        assert (mine is None and theirs is None) or (mine.dtype == theirs.dtype and torch.equal(mine, theirs))
+    assert found[0].places.unique().numel() > 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_progress_is_that_in_torch(dtype):
+    state = torch.zeros(9, 40, dtype=torch.int64)
+    state[:, rules.PASSES] = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8, 100])
+    expected = (state[:, rules.PASSES].to(dtype) / 7).clamp_(max=1.0)
+    assert torch.equal(compiled_moves.progress(state, 7, dtype), expected)
