@@ -1,100 +1,85 @@
-"""Small products in vector instructions against numpy, for every kind of tile, on wide and narrow registers."""
+"""Products are differences of gradients, and rates are pictures over seconds."""
 
-import os
-import subprocess
-import sys
-
-import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
-from agents.products import REGISTER, product, transposed
-
-SHAPES = [
-    (1, 1, 1),
-    (2, 5, 3),
-    (4, 0, 7),
-    (7, 9, 16),
-    (8, 12, 32),
-    (9, 32, 33),
-    (13, 31, 37),
-    (32, 64, 32),
-    (33, 3, 70),
-]
-ROUNDING = {"float32": 1e-5, "float64": 1e-13}
-GUARD = 32
-"""numbers before and behind a result that have to stay"""
+from benchmarks.harness.experiment import Size
+from benchmarks.tasks.products import NETWORKS, Products, operation
 
 
-def numbers(shape, dtype, seed):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_operations_are_those_of_differences_of_gradients(name):
+    torch.manual_seed(0)
+    model = NETWORKS[name]().double()
+    x, t = torch.randn(3, 1, 28, 28, dtype=torch.float64), torch.tensor([1, 7, 7])
+    params = list(model.parameters())
+    vectors = [torch.randn(2, *one.shape, dtype=torch.float64) for one in params]
+
+    def gradient(k, step):
+        """At the weights moved along a vector."""
+        with torch.no_grad():
+            for one, vector in zip(params, vectors, strict=True):
+                one += step * vector[k]
+        functional.cross_entropy(model(x), t).backward()
+        found = [one.grad for one in params]
+        with torch.no_grad():
+            for one, vector in zip(params, vectors, strict=True):
+                one.grad = None
+                one -= step * vector[k]
+        return found
+
+    (found,) = operation("loss", model, x, t, vectors)
+    assert found.item() == pytest.approx(functional.cross_entropy(model(x), t).item())
+    torch.testing.assert_close(operation("gradient", model, x, t, vectors), gradient(0, 0.0))
+    many = operation("Hessian-matrix", model, x, t, vectors)
+    for k in range(2):
+        both = zip(gradient(k, 1e-6), gradient(k, -1e-6), strict=True)
+        differences = [(after - before) / 2e-6 for after, before in both]
+        torch.testing.assert_close([one[k] for one in many], differences, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(operation("Hessian-vector", model, x, t, vectors), [one[0] for one in many])
 
 
-def product_of(x, w, first, floor, turned=False, shift=0):
-    """What ``product`` writes, at an address that is ``shift`` elements off."""
-    rows, columns = len(x), w.shape[1]
-    out = np.full(rows * columns + 2 * GUARD, 77.0, x.dtype)
-    lying = np.ascontiguousarray(x.T if turned else x)
-    strides = (1, rows) if turned else (x.shape[1], 1)
-    at = out.ctypes.data + (GUARD + shift) * out.itemsize
-    product(out, lying.ctypes.data, *strides, w.ctypes.data, first.ctypes.data, at, rows, len(w), columns, floor)
-    end = GUARD + shift + rows * columns
-    assert (out[: GUARD + shift] == 77).all()
-    assert (out[end:] == 77).all()
-    return out[GUARD + shift : end].reshape(rows, columns)
+def test_networks_have_the_weights_that_the_text_says():
+    weights = {name: sum(one.numel() for one in make().parameters()) for name, make in NETWORKS.items()}
+    assert weights == {"mlp": 109_386, "lenet": 61_706}
+    assert all(f"{count:,} weights" in __import__(Products.__module__, fromlist=[""]).__doc__
+               for count in weights.values())  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("dtype", ROUNDING)
-def test_products_are_those_of_numpy(shape, turned, dtype):
-    rows, inner, columns = shape
-    x, w, first = numbers((rows, inner), dtype, 1), numbers((inner, columns), dtype, 2), numbers(columns, dtype, 3)
-    expected = x.astype(np.float64) @ w.astype(np.float64) + first
-    close = {"rtol": 0, "atol": ROUNDING[dtype] * (1 + np.sqrt(inner))}
-    found = product_of(x, w, first, -np.inf, turned)
-    np.testing.assert_allclose(found, expected, **close)
-    np.testing.assert_allclose(product_of(x, w, first, 0.0, turned), np.maximum(expected, 0), **close)
-    for shift in (1, 3, 8):
-        assert (product_of(x, w, first, -np.inf, turned, shift) == found).all(), "the place in memory changes nothing"
+def test_a_row_says_where_it_was_measured_and_leaves_torch_s_threads():
+    before = torch.get_num_threads()
+    (row,) = Products.run("gradient", [0], Size(0, 1, {"batches": [2, 3], "calls": 2}), {"network": "mlp", "m": 2})
+    assert torch.get_num_threads() == before
+    assert row["metrics"]["threads"] == 1
+    assert row["metrics"]["cores"] >= 1
+    assert row["metrics"]["device"]
+    assert set(row["metrics"]["seconds"]) == {"2", "3"}
+    assert all(one > 0 for one in row["metrics"]["seconds"].values())
+    assert row["evaluations"] == {"gradients": 6}
 
 
-@pytest.mark.parametrize("dtype", ROUNDING)
-def test_a_row_is_the_same_alone_and_among_others(dtype):
-    x, w, first = numbers((21, 19), dtype, 4), numbers((19, 41), dtype, 5), numbers(41, dtype, 6)
-    together = product_of(x, w, first, -np.inf)
-    for row in range(21):
-        assert (product_of(x[row : row + 1], w, first, -np.inf)[0] == together[row]).all()
+def made(label, seconds):
+    metrics = {"seconds": seconds, "device": "a processor", "cores": 2}
+    return {"method": label, "metrics": metrics, "settings": {"task": {"network": "mlp", "m": 10}}}
 
 
-@pytest.mark.parametrize("columns", [3, 32, 50])
-def test_what_is_not_a_number_goes_through_a_relu(columns):
-    x, w, first = np.ones((9, 2)), np.ones((2, columns)), np.full(columns, -5.0)
-    x[4, 1] = np.nan
-    x[6, 0] = np.inf
-    found = product_of(x, w, first, 0.0)
-    assert np.isnan(found[4]).all()
-    assert (found[6] == np.inf).all()
-    assert (np.delete(found, (4, 6), axis=0) == 0).all()
+def test_rates_and_costs_come_from_rows(tmp_path):
+    rows = [made("loss", {"4": 1.0, "8": 1.0}), made("gradient", {"4": 2.0, "8": 4.0}),
+            made("Hessian-vector", {"4": 4.0, "8": 8.0}), made("Hessian-matrix", {"4": 20.0, "8": 40.0})]  # fmt: skip
+    assert Products.table(rows)[1] == {"method": "gradient", "batch 4": "2", "batch 8": "2"}
+    small, large, where = Products.findings(rows)
+    assert "With 4 pictures a batch a loss costs 0.5 gradients, a Hessian-vector product 2" in small
+    assert "10 vectors at once 10: each of them 0.5 of a product alone" in large
+    assert "a processor, 2 cores" in where
+    assert Products.findings(rows[:2]) == []
+    assert [path.name for path in Products.draw(rows, tmp_path)] == ["products-rates.png"]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (16, 16), (17, 35), (64, 32), (32, 6), (8, 24)], ids=str)
-@pytest.mark.parametrize("dtype", ROUNDING)
-def test_turned_matrices_are_those_of_numpy(shape, dtype):
-    x = numbers(shape, dtype, 7)
-    out = np.full(x.size + 2 * GUARD, 77.0, dtype)
-    transposed(out, x.ctypes.data, out.ctypes.data + GUARD * out.itemsize, *shape)
-    assert (out[GUARD:-GUARD].reshape(x.T.shape) == x.T).all()
-    assert (out[:GUARD] == 77).all()
-    assert (out[-GUARD:] == 77).all()
-
-
-@pytest.mark.skipif(REGISTER == 32, reason="registers of this processor are narrow anyway")
-def test_processors_with_narrow_registers():
-    """The same tests compiled for such a processor, in a process of their own."""
-    env = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+popcnt"}
-    tests = [__file__, "-k", "numpy or alone or relu", "-p", "no:cacheprovider"]
-    ended = subprocess.run([sys.executable, "-m", "pytest", *tests], capture_output=True, text=True, env=env)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "passed" in ended.stdout
-    asked = "from agents.products import REGISTER; print(REGISTER)"
-    assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, env=env).stdout == "32\n"
+def test_what_is_unknown_is_refused():
+    with pytest.raises(ValueError, match="no network 'mpl'; did you mean 'mlp'"):
+        Products.chosen({"network": "mpl"})
+    with pytest.raises(ValueError, match="m must be at least 1"):
+        Products.chosen({"m": 0})
+    with pytest.raises(ValueError, match="did you mean 'gradient'"):
+        Products.check("gradients")
