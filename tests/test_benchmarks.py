@@ -237,9 +237,10 @@ def test_growth_of_populations_is_read_and_drawn_from_rows():
     np.testing.assert_array_equal(ax.lines[2].get_xydata(), [(1, 40.0), (4, 90.0)])
 
 
-def test_the_operations_of_an_update_are_counted_as_torch_counts_them():
+def test_the_operations_of_an_update_are_counted_as_torch_counts_them(monkeypatch):
     from torch.utils.flop_counter import FlopCounterMode
 
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # the form in torch, whose operations it sees
     config = agent_populations.settings("adam")
     found = Population([published(seed=0)] * 3, config, range(3))
     with FlopCounterMode(display=False) as counted:

@@ -38,17 +38,25 @@ print(json.dumps([at_start[0], compiled(), len(at_start), len(calls)]))
 """
 
 
-@pytest.mark.parametrize("router", ["astar", "negotiated", "exact"])
+ENTRIES = {
+    "astar": ["routers.astar._chunk", "_steiner.edge_costs"],
+    "negotiated": ["routers._rounds.sweep", "routers._escape.trials"],
+    "exact": ["_steiner.edge_costs", "_steiner.labels", "_steiner.tree"],
+}
+"""kernels that Python calls; those that they call have no code of their own where theirs comes from the disk"""
+
+
+@pytest.mark.parametrize("router", ENTRIES)
 def test_no_kernel_is_compiled_while_the_clock_runs(router):
     command = [sys.executable, "-c", COUNT, router]
     output = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout
     first, last, started, calls = json.loads(output)
-    assert sum(first.values()) >= 10
+    assert all(first[f"routing_env.{name}"] for name in ENTRIES[router])
     assert first == last
     assert started >= 2 * calls
 
 
-@pytest.mark.parametrize("router", ["astar", "negotiated", "exact"])
+@pytest.mark.parametrize("router", ENTRIES)
 def test_compiling_counts_once_a_process(router):
     code = f"""
 from routing_env.routers import {router}
