@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.compiled_moves import best_move
 from agents.products import numbers, product, transposed
 from agents.td import LOSSES
 from optimizers.members import SUMS, arrays
@@ -60,7 +61,7 @@ def loss_and_gradients(
     ones = torch.ones_like(target)
     batch = arrays(obs, moves, target, ones if weights is None else weights, losses)
     extra = arrays(room, obs.new_empty(widest * widest), obs.new_zeros(widest), ones)
-    every: list[Any] = [*batch, sizes, where, _layers(gradients)[-1], *extra]
+    every: list[Any] = [*batch, sizes, where, _addresses(gradients), *extra]
     _gradients(LOSSES.index(kind), most, *every)
     return losses, gradients
 
@@ -73,7 +74,11 @@ def _layers(params: Sequence[Tensor]) -> tuple[Any, int, Any]:
     """
     if not all([one.is_contiguous() for one in params]):
         raise ValueError("weights of a population must lie without gaps")
-    return *_sizes(tuple([one.shape for one in params[::2]])), np.array([one.data_ptr() for one in params])
+    return *_sizes(tuple([one.shape for one in params[::2]])), _addresses(params)
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return np.array([one.data_ptr() for one in tensors])
 
 
 @lru_cache
@@ -194,16 +199,7 @@ def _squares(row: Any) -> float:
 
 @kernel(error_model="numpy")
 def _targets(masked: bool, returns: Any, discount: Any, online: Any, target: Any, allowed: Any, out: Any) -> None:
-    moves = online.shape[2]
     for p in range(out.shape[0]):
         for b in range(out.shape[1]):
-            best, highest = 0, -np.inf
-            for k in range(moves):
-                value = online[p, b, k]
-                if masked and allowed[p, b, k] == 0:
-                    continue
-                if value > highest or value != value:
-                    best, highest = k, value
-                if value != value:
-                    break
+            best = best_move(masked, online[p, b], allowed[p, b])
             out[p, b] = returns[p, b] + discount[p, b] * target[p, b, best]

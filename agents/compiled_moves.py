@@ -17,7 +17,7 @@ from optimizers.members import arrays
 from routing_env import rules
 from routing_env._kernel import kernel
 
-__all__ = ["choose", "drawn", "progress", "rows", "uniform"]
+__all__ = ["best_move", "choose", "drawn", "progress", "rows", "uniform"]
 
 GOLDEN, FIRST, SECOND = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 BY_30, BY_27, BY_31, BY_11, ONE = (np.uint64(x) for x in (30, 27, 31, 11, 1))
@@ -96,7 +96,7 @@ def _uniform(keys: Any, counter: Any, out: Any) -> None:
 @kernel
 def _choose(masked: bool, q: Any, mask: Any, explore: Any, draws: Any, moves: Any) -> None:
     for p in range(len(moves)):
-        moves[p] = _one_of(masked, mask[p], draws[p]) if explore[p] else _best(masked, q[p], mask[p])
+        moves[p] = _one_of(masked, mask[p], draws[p]) if explore[p] else best_move(masked, q[p], mask[p])
 
 
 @kernel
@@ -115,7 +115,7 @@ def _one_of(masked: bool, mask: Any, draw: float) -> int:
 
 
 @kernel
-def _best(masked: bool, q: Any, mask: Any) -> int:
+def best_move(masked: bool, q: Any, mask: Any) -> int:
     """The first allowed move of the highest value, or of one that is not a number; 0 where none is above -inf."""
     best, highest = 0, -np.inf
     for k in range(len(q)):

@@ -20,9 +20,9 @@ from optimizers.members import at_hand
 
 __all__ = ["Draws"]
 
-GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-FIRST = 0xBF58476D1CE4E5B9 - 2**64
-SECOND = 0x94D049BB133111EB - 2**64
+GOLDEN, FIRST, SECOND = (
+    int(one) - 2**64 for one in (compiled_moves.GOLDEN, compiled_moves.FIRST, compiled_moves.SECOND)
+)
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:

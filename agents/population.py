@@ -158,13 +158,13 @@ class Population:
         coins = self.draws.uniform(2)
         explore = coins[:, 0] < (1.0 if warming_up else self.epsilon())
         mask = env.mask if config.masked else None
-        q = self.net(env.obs.to(self.first_rates.dtype)[:, None])[:, 0]
-        seen = env.obs.clone()
+        seen = env.obs.to(self.first_rates.dtype, copy=True)
+        q = self.net(seen[:, None])[:, 0]
         if compilable(q):
             moves = compiled_moves.choose(q, mask, explore, coins[:, 1])
             env.step(moves)
             rows, ended = compiled_moves.rows(
-                seen.to(q.dtype), moves, env.gains, config.reward_scale, config.gamma, env.flags, env.obs, env.mask,
+                seen, moves, env.gains, config.reward_scale, config.gamma, env.flags, env.obs, env.mask,
                 env.final, env.final_mask,
             )  # fmt: skip
             self.replay.put(rows, ended)
@@ -225,16 +225,16 @@ class Population:
         clips = config.max_grad_norm < float("inf")
 
         def closure(backward: bool = True) -> Tensor:
-            if self.net.compiled and backward:
+            if self.net.compiled and not backward:
+                with torch.no_grad():
+                    return td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)
+            if self.net.compiled:
                 losses, gradients = compiled.loss_and_gradients(
                     params, batch.obs, batch.moves, target, config.loss, batch.weights, config.max_grad_norm
                 )
                 for one, gradient in zip(params, gradients, strict=True):
                     one.grad = gradient
                 return losses
-            if self.net.compiled:
-                with torch.no_grad():
-                    return td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)
             for one in params:
                 one.grad = None
             losses = td_loss(self.net(batch.obs), batch.moves, target, config.loss, batch.weights)

@@ -102,8 +102,8 @@ class _Writer:
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT, self.lanes), list(places)))
 
 
-def _tile(rows: int, registers: int, full: bool) -> Any:
-    """A product of so many rows, and of columns that fill so many registers or end within the last."""
+def _tile(rows: int) -> Any:
+    """A product of so many rows, and of columns that fill two registers or end within the first or second."""
 
     @intrinsic
     def tile(
@@ -115,7 +115,17 @@ def _tile(rows: int, registers: int, full: bool) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Sequence[Any]) -> Any:
             scalar = context.get_value_type(signature.args[0].dtype)
             writer = _Writer(builder, scalar, context.get_abi_sizeof(scalar))
-            _write_tile(writer, rows, registers, full, *values[1:])
+            columns, lanes = values[-2], ir.Constant(LONG, writer.lanes)
+            two = builder.icmp_signed(">", columns, lanes)
+            full = builder.icmp_signed(">=", columns, builder.add(lanes, lanes))
+            with builder.if_else(full) as (fills, ends):
+                with fills:
+                    _write_tile(writer, rows, 2, True, *values[1:])
+                with ends, builder.if_else(two) as (second, first):
+                    with second:
+                        _write_tile(writer, rows, 2, False, *values[1:])
+                    with first:
+                        _write_tile(writer, rows, 1, False, *values[1:])
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 10, kind.dtype), generate
@@ -153,8 +163,7 @@ def _write_tile(
             writer.store(above, out, builder.add(row, start), mask)
 
 
-_MANY, _MANY_PART, _MANY_NARROW = _tile(ROWS, 2, True), _tile(ROWS, 2, False), _tile(ROWS, 1, False)
-_ONE, _ONE_PART, _ONE_NARROW = _tile(1, 2, True), _tile(1, 2, False), _tile(1, 1, False)
+_MANY, _ONE = _tile(ROWS), _tile(1)
 
 
 @intrinsic
@@ -222,18 +231,9 @@ def product(
                 r = rows - ROWS  # a few rows once more
             a, e = x + r * x_row * size, out + (r * columns + c) * size
             if many:
-                if left >= 2 * lanes:
-                    _MANY(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
-                elif left > lanes:
-                    _MANY_PART(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
-                else:
-                    _MANY_NARROW(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
-            elif left >= 2 * lanes:
-                _ONE(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
-            elif left > lanes:
-                _ONE_PART(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
+                _MANY(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
             else:
-                _ONE_NARROW(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
+                _ONE(kind, a, x_row, x_column, b, columns, d, e, columns, inner, left, floor)
             r += ROWS if many else 1
         c += 2 * lanes
 

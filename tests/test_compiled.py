@@ -12,16 +12,9 @@ from agents.td import LOSSES, double_dqn_target, td_loss
 from optimizers.first_order import _host
 from optimizers.members import compilable
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 MANY, BATCH, ENTRIES = 3, 9, 7
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network(dtype, seeds=range(MANY)):

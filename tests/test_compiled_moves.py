@@ -9,13 +9,7 @@ from agents.replay import Replay
 from agents.td import choose
 from routing_env import rules
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_numbers_are_those_drawn_in_torch(monkeypatch):

@@ -24,8 +24,8 @@ problems = [published(seed=0), published(seed=3, nets=70)]  # the second overfil
 at_start = []
 
 class Watched(_protocol.Clock):
-    def __init__(self, time_limit=None):
-        super().__init__(time_limit)
+    def __init__(self, time_limit=None, after=None):
+        super().__init__(time_limit, after)
         if time_limit is not None:
             at_start.append(compiled())
 

@@ -27,14 +27,16 @@ Progress = Callable[[int, int, str], None]
 class Clock:
     """Seconds since it was made, and whether a time limit has passed."""
 
-    def __init__(self, time_limit: float | None = None) -> None:
-        """Start; ``time_limit`` in seconds, None for none.
+    def __init__(self, time_limit: float | None = None, after: Callable[[], None] | None = None) -> None:
+        """Start; ``time_limit`` in seconds, None for none; ``after`` some work whose time does not count.
 
         Raises:
             ValueError: the limit is not positive.
         """
         if time_limit is not None and not time_limit > 0:
             raise ValueError(f"time_limit must be positive seconds, got {time_limit}")
+        if after is not None:
+            after()
         self._limit = float("inf") if time_limit is None else time_limit
         self._start = time.perf_counter()
 

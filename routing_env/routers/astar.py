@@ -68,7 +68,7 @@ def route(
     Raises:
         ValueError: an argument has no such value.
     """
-    clock = _clock(time_limit)
+    clock = Clock(time_limit, _compile)
     rows, walks, done = _run(problem, sharing, full, via_capacity, clock, progress)
     grid = grid_of(problem)
     edges: list[list[int]] = [[] for _ in problem.nets]
@@ -93,14 +93,8 @@ def paths(
     Raises:
         ValueError: an argument has no such value.
     """
-    rows, walks, _ = _run(problem, "none", full, via_capacity, _clock(time_limit), None, decomposition)
+    rows, walks, _ = _run(problem, "none", full, via_capacity, Clock(time_limit, _compile), None, decomposition)
     return [walk.tolist() for walk in walks] + [[] for _ in range(len(rows) - len(walks))]
-
-
-def _clock(time_limit: float | None) -> Clock:
-    """A clock that starts when the kernels are compiled."""
-    _compile()
-    return Clock(time_limit)
 
 
 @cache

@@ -74,7 +74,7 @@ def bound(
     Raises:
         ValueError: the time limit is not positive.
     """
-    return _Search(problem, _clock(time_limit), memory_limit, progress).bound
+    return _Search(problem, Clock(time_limit, _compile), memory_limit, progress).bound
 
 
 def route(
@@ -94,7 +94,7 @@ def route(
     Raises:
         ValueError: the time limit is not positive.
     """
-    search = _Search(problem, _clock(time_limit), memory_limit, progress)
+    search = _Search(problem, Clock(time_limit, _compile), memory_limit, progress)
     if not search.bound.proven_infeasible and search.relaxation:
         search.choose(seed)
         search.finish()
@@ -105,7 +105,7 @@ def proves_unroutable(
     problem: Problem, *, time_limit: float | None = None, memory_limit: int = MEMORY_LIMIT
 ) -> bool | None:
     """Whether no routing without overflow exists: True proven, False refuted by a routing, None undecided."""
-    search = _Search(problem, _clock(time_limit), memory_limit, None)
+    search = _Search(problem, Clock(time_limit, _compile), memory_limit, None)
     if not search.bound.proven_infeasible and search.relaxation:
         search.choose(seed=0)
         if search.best is None:
@@ -113,12 +113,6 @@ def proves_unroutable(
     if search.best is not None:
         return False
     return True if search.status == "infeasible" else None
-
-
-def _clock(time_limit: float | None) -> Clock:
-    """A clock that starts when the kernels are compiled."""
-    _compile()
-    return Clock(time_limit)
 
 
 @cache

@@ -70,8 +70,7 @@ def route(
     Raises:
         ValueError: a number is out of its range.
     """
-    _compile()
-    clock = Clock(time_limit)
+    clock = Clock(time_limit, _compile)
     for name, value in (("via_cost", via_cost), ("via_capacity", via_capacity or 0), ("effort", effort)):
         if not 0 <= value <= 10**6:
             raise ValueError(f"{name} must lie in 0..1,000,000, got {value}")
